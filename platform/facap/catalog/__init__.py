@@ -1,0 +1,1 @@
+"""Catalogues -> ITEMS; the rendered demo catalogue."""
