@@ -1,0 +1,1 @@
+"""Fetch the images of ITEMS politely and safely -> IMAGES."""

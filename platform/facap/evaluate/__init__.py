@@ -1,0 +1,1 @@
+"""Score composed retrieval on products never seen -> METRICS."""

@@ -1,0 +1,1 @@
+"""Embed the catalogue and build the FAISS index -> EMBEDDINGS and an index snapshot."""

@@ -1,0 +1,1 @@
+"""Fine-tune FashionBLIP-2 on TRIPLETS with Ray Train and FSDP."""

@@ -1,0 +1,1 @@
+"""Mine (reference, target) pairs and split them by product -> PAIRS."""
