@@ -5,10 +5,12 @@ A stage's settings are one `StageConfig` beside the stage; `parse` fills any suc
     $ python -m jobs.crawl_images --config facap.yaml --crawl.timeout_s 20
     $ FACAP_CRAWL__TIMEOUT_S=20 python -m jobs.crawl_images
 
+Every flag takes a value; a boolean one may also stand alone (`--crawl.robots`, `--no-crawl.robots`).
 Unknown keys are ConfigErrors that name the nearest known key.
 """
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,14 +30,17 @@ class StageConfig(BaseModel):
 
 Model = TypeVar("Model", bound=BaseModel)
 
+ENV_PREFIX = "FACAP_"
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
-def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every setting of `model` in dotted form, e.g. "crawl.timeout_s"."""
-    keys: list[str] = []
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Every setting of `model` in dotted form and its type, e.g. {"crawl.timeout_s": float}."""
+    keys: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        keys.append(prefix + name)
+        keys[prefix + name] = field.annotation
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += known_keys(field.annotation, f"{prefix}{name}.")
+            keys |= known_keys(field.annotation, f"{prefix}{name}.")
     return keys
 
 
@@ -46,11 +51,12 @@ def parse(model: type[Model], argv: list[str], prog: str, description: str) -> M
     exits 0 after `--help`.
     """
     argv, from_file = _take_config_file(argv)
+    _check_environment(model)
     base: Any = type("Settings", (BaseSettings, model), {"settings_customise_sources": _sources(from_file)})
     base.model_config = {
         **base.model_config,
         "extra": "forbid",
-        "env_prefix": "FACAP_",
+        "env_prefix": ENV_PREFIX,
         "env_nested_delimiter": "__",
         "cli_prog_name": prog,
         "cli_exit_on_error": False,
@@ -59,7 +65,8 @@ def parse(model: type[Model], argv: list[str], prog: str, description: str) -> M
     }
     base.__doc__ = description + "\n\n--config FILE reads settings from YAML."
     try:
-        settings = base(_cli_settings_source=CliSettingsSource(base, cli_parse_args=argv))
+        flags: Any = CliSettingsSource(base, cli_parse_args=_switches(argv, model))
+        settings = base(_cli_settings_source=flags)
     except SettingsError as error:
         raise ConfigError(_explain_flags(str(error), model)) from error
     except ValidationError as error:
@@ -80,12 +87,34 @@ def _take_config_file(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
     return rest, content
 
 
+def _switches(argv: list[str], model: type[BaseModel]) -> list[str]:
+    """Booleans as argparse knows them: `--key false` and `--key=false` become `--no-key`."""
+    booleans = {f"--{key}" for key, kind in known_keys(model).items() if kind is bool}
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        word, equals, value = rest.pop(0).partition("=")
+        if word not in booleans:
+            words.append(word + equals + value)
+            continue
+        if not equals and rest and not rest[0].startswith("--"):
+            equals, value = "=", rest.pop(0)
+        if equals and value.lower() not in _WORDS:
+            raise ConfigError(f"setting '{word[2:]}' should be true or false, got '{value}'")
+        words.append(word if not equals or _WORDS[value.lower()] else f"--no-{word[2:]}")
+    return words
+
+
 def read_yaml(path: str) -> dict[str, Any]:
     """The mapping in a YAML file; ConfigError if it cannot be read or is no mapping."""
+    if not path:
+        raise ConfigError("--config should be followed by the path of a YAML file, nothing follows")
     try:
         content = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--config '{path}' cannot be read: {error}") from error
+    if content is None:  # an empty file, or one of comments only
+        return {}
     if not isinstance(content, dict):
         raise ConfigError(f"--config '{path}' should be a mapping of sections, is {type(content).__name__}")
     return content
@@ -105,6 +134,18 @@ def _sources(from_file: dict[str, Any]) -> classmethod:
     return classmethod(order)
 
 
+def _check_environment(model: type[BaseModel]) -> None:
+    """Unknown variables are errors too: pydantic-settings would pass over them in silence."""
+    known = known_keys(model)
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(ENV_PREFIX):
+            key = variable[len(ENV_PREFIX) :].lower().replace("__", ".")
+            if key not in known:
+                raise ConfigError(
+                    f"environment variable {variable}: unknown setting '{key}'{_nearest(key, model)}"
+                )
+
+
 def _nearest(key: str, model: type[BaseModel]) -> str:
     close = difflib.get_close_matches(key, known_keys(model), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else "; --help lists the settings"
@@ -115,12 +156,19 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{key}'{_nearest(key, model)}"
-    return f"setting '{key}': {first['msg'].lower()}, got {first['input']!r}"
+    where = f"setting '{key}': " if key else ""
+    if first["type"] == "value_error":  # one of our own validators, which says what it saw
+        return where + str(first["ctx"]["error"])
+    return f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
 
 
 def _explain_flags(message: str, model: type[BaseModel]) -> str:
     match = re.search(r"unrecognized arguments: (\S+)", message)
-    if not match:
-        return message
-    key = match.group(1).lstrip("-").partition("=")[0]
-    return f"unknown setting '{key}'{_nearest(key, model)}"
+    if match:
+        key = match.group(1).lstrip("-").partition("=")[0]
+        return f"unknown setting '{key}'{_nearest(key, model)}"
+    match = re.search(r'error parsing value for field "(\w+)"', message)
+    if match:
+        return f"setting '{match.group(1)}' cannot be read as JSON; set its keys one by one, see --help"
+    match = re.search(r"argument --(\S+): (.*)", message)
+    return f"setting '{match.group(1)}': {match.group(2)}" if match else message

@@ -1,0 +1,189 @@
+"""facap.config.parse: one model filled from defaults, YAML, the environment and flags, in this order."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from facap.config import StageConfig, known_keys, parse
+from facap.errors import ConfigError
+
+
+class Optimiser(StageConfig):
+    learning_rate: float = Field(1e-3, gt=0, description="of AdamW, per step")
+    warmup_steps: int = Field(1, description="steps until the full rate")
+
+
+class Crawl(StageConfig):
+    timeout_s: float = Field(10, gt=0, description="longest wait for one image, s")
+    respect_robots: bool = Field(True, description="obey robots.txt")
+    hosts: list[str] = Field([], description="hosts that may be asked; all if empty")
+    order: Literal["given", "random"] = Field("given", description="of the requests")
+    num_workers: int = Field(2, ge=1, description="processes")
+
+
+class Train(StageConfig):
+    optimiser: Optimiser = Field(Optimiser(learning_rate=3e-4, warmup_steps=7), description="AdamW")
+
+
+class Settings(BaseModel):
+    workspace: str = "workspace"
+    crawl: Crawl = Crawl(num_workers=5)
+    train: Train = Train()
+
+
+def settings(*argv: str) -> Settings:
+    return parse(Settings, list(argv), "crawl_images", "Crawls the images of a catalogue.")
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [v for v in os.environ if v.startswith("FACAP_")]:
+        monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def yaml_file(tmp_path: Path) -> Path:
+    path = tmp_path / "facap.yaml"
+    path.write_text(
+        "crawl:\n  timeout_s: 3\n  hosts: [a.example]\ntrain:\n  optimiser: {learning_rate: 0.5}\n"
+    )
+    return path
+
+
+def test_nothing_given_means_the_defaults_of_the_settings_model_not_of_the_section():
+    assert settings() == Settings()
+    assert settings().crawl.num_workers == 5
+
+
+def test_flags_beat_environment_beats_yaml_beats_defaults(yaml_file: Path, monkeypatch: pytest.MonkeyPatch):
+    config = f"--config={yaml_file}"
+    assert settings(config).crawl.timeout_s == 3
+    monkeypatch.setenv("FACAP_CRAWL__TIMEOUT_S", "11")
+    assert settings(config).crawl.timeout_s == 11
+    assert settings("--config", str(yaml_file), "--crawl.timeout_s", "20").crawl.timeout_s == 20
+    assert settings(config, "--crawl.timeout_s=20").crawl.timeout_s == 20
+
+
+def test_each_source_changes_only_the_keys_it_names(yaml_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FACAP_WORKSPACE", "/data/w")
+    monkeypatch.setenv("FACAP_TRAIN__OPTIMISER__WARMUP_STEPS", "9")
+    got = settings("--config", str(yaml_file), "--crawl.order", "random")
+    assert got.workspace == "/data/w"
+    assert got.train.optimiser == Optimiser(learning_rate=0.5, warmup_steps=9)
+    assert got.crawl == Crawl(timeout_s=3, hosts=["a.example"], order="random", num_workers=5)
+    assert settings("--train.optimiser.learning_rate", "9").train.optimiser.warmup_steps == 9
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (["--crawl.respect_robots"], True),
+        (["--no-crawl.respect_robots"], False),
+        (["--crawl.respect_robots", "false"], False),
+        (["--crawl.respect_robots=0"], False),
+        (["--crawl.respect_robots", "TRUE"], True),
+        (["--crawl.respect_robots", "--crawl.timeout_s", "4"], True),
+    ],
+)
+def test_booleans_stand_alone_or_take_a_value(argv: list[str], wanted: bool):
+    assert settings(*argv).crawl.respect_robots is wanted
+
+
+def test_lists_are_comma_separated_or_json():
+    assert settings("--crawl.hosts", "a,b").crawl.hosts == ["a", "b"]
+    assert settings("--crawl.hosts", '["a", "b"]').crawl.hosts == ["a", "b"]
+
+
+def test_a_section_of_comments_only_is_an_empty_file(tmp_path: Path):
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert settings("--config", str(tmp_path / "empty.yaml")) == Settings()
+
+
+@pytest.mark.parametrize("source", ["yaml", "flag", "environment"])
+def test_unknown_keys_name_the_nearest_known_one(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    argv = []
+    if source == "yaml":
+        (tmp_path / "typo.yaml").write_text("crawl:\n  timeut_s: 3\n")
+        argv = ["--config", str(tmp_path / "typo.yaml")]
+    elif source == "flag":
+        argv = ["--crawl.timeut_s", "3"]
+    else:
+        monkeypatch.setenv("FACAP_CRAWL__TIMEUT_S", "3")
+    with pytest.raises(
+        ConfigError, match=r"unknown setting 'crawl.timeut_s'; did you mean 'crawl.timeout_s'"
+    ):
+        settings(*argv)
+
+
+@pytest.mark.parametrize("source", ["yaml", "flag", "environment"])
+def test_unknown_sections_are_errors_too(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    argv = []
+    if source == "yaml":
+        (tmp_path / "typo.yaml").write_text("crwl:\n  timeout_s: 3\n")
+        argv = ["--config", str(tmp_path / "typo.yaml")]
+    elif source == "flag":
+        argv = ["--crwl.timeout_s", "3"]
+    else:
+        monkeypatch.setenv("FACAP_CRWL__TIMEOUT_S", "3")
+    with pytest.raises(ConfigError, match=r"unknown setting 'crwl.*did you mean 'crawl"):
+        settings(*argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--crawl.timeout_s", "-2"], r"'crawl.timeout_s': input should be greater than 0, got '-2'"),
+        (["--crawl.timeout_s", "soon"], r"'crawl.timeout_s': input should be a valid number.*got 'soon'"),
+        (["--crawl.order", "best"], r"'crawl.order': input should be 'given' or 'random', got 'best'"),
+        (["--crawl.respect_robots", "maybe"], r"'crawl.respect_robots' should be true or false, got 'maybe'"),
+        (["--crawl.timeout_s"], r"'crawl.timeout_s': expected one argument"),
+        (["stray"], r"unknown setting 'stray'"),
+        (["--crawl.time", "3"], r"unknown setting 'crawl.time'"),
+        (["--config"], r"--config should be followed by the path"),
+        (["--config", "/nowhere/facap.yaml"], r"'/nowhere/facap.yaml' cannot be read"),
+    ],
+)
+def test_wrong_values_say_what_was_expected_and_seen(argv: list[str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        settings(*argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "should be a mapping of sections, is list"),
+        ("crawl: [\n", "cannot be read"),
+        ("crawl: 5\n", "'crawl'.*got 5"),
+    ],
+)
+def test_yaml_that_is_no_mapping_is_refused(text: str, message: str, tmp_path: Path):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        settings("--config", str(tmp_path / "bad.yaml"))
+
+
+def test_help_lists_every_setting_with_its_description(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as end:
+        settings("--help")
+    assert end.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for key in known_keys(Settings):
+        assert f"--{key}" in text
+    for words in (
+        "usage: crawl_images",
+        "Crawls the images",
+        "--config FILE",
+        "longest wait for one image, s",
+    ):
+        assert words in text
+    assert "default: 0.0003" in text
+
+
+def test_stage_configs_do_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        Crawl().timeout_s = 3
