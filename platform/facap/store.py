@@ -221,6 +221,10 @@ class Stage:
         empty = self.schema.empty_table()
         return empty if columns is None else empty.select(columns)
 
+    def read_part(self, part: str, columns: list[str] | None = None) -> pa.Table:
+        """The rows of one part."""
+        return self.store._read_part(f"{self._dir}/{part}", columns)
+
     def done(self, column: str) -> set[str]:
         """The values of an id column in the rows written so far."""
         return set(self.read([column]).column(column).to_pylist())
