@@ -1,0 +1,126 @@
+"""Which addresses a crawl may talk to: public ones, and networks that were allowed by name.
+
+A manifest is written by others. Without this check one line of it could make the crawler read
+the metadata service of a cloud, or a database on the private network (SSRF). The check sits
+where sockets are made, so the address checked is the address connected to: a name that
+resolves to something else a moment later, a redirect, an odd spelling of 127.0.0.1 all end here.
+
+    >>> is_public(ipaddress.ip_address("::ffff:10.0.0.1"))
+    False
+    >>> AddressPolicy(["10.0.0.0/8"]).allows("10.1.2.3")
+    True
+"""
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+from aiohttp import TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only IPv6 space given out so far
+_PROTOCOL = ipaddress.ip_network("192.0.0.0/24")  # RFC 6890; ipaddress calls parts of it global
+
+
+class BadUrl(ValueError):
+    """A URL that is no absolute http(s) address; the message says why."""
+
+
+class BlockedAddress(OSError):
+    """A connection to an address that the policy does not allow."""
+
+
+def is_public(address: Address) -> bool:
+    """Whether `address` is an ordinary public unicast address, seen through IPv4-in-IPv6 wrappings."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return (
+            address.is_global
+            and not address.is_multicast
+            and not address.is_reserved
+            and address not in _PROTOCOL
+        )
+    if address.ipv4_mapped is not None:
+        return is_public(address.ipv4_mapped)
+    if address in _NAT64:
+        return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if address.sixtofour is not None:
+        return is_public(address.sixtofour)
+    return address in _GLOBAL_UNICAST and address.is_global
+
+
+class AddressPolicy:
+    """Allows public addresses and those in `networks` (CIDRs)."""
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self.networks = [ipaddress.ip_network(n) for n in networks]
+
+    def allows(self, host: str) -> bool:
+        """Whether the numeric address `host` may be connected to."""
+        address: Address = ipaddress.ip_address(host.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return is_public(address) or any(
+            address.version == network.version and address in network for network in self.networks
+        )
+
+    def refusal(self, host: str) -> BlockedAddress:
+        """The error for an address that is not allowed."""
+        return BlockedAddress(f"{host} is not a public address and not in allow_networks")
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves names to allowed addresses only; BlockedAddress if a name has none."""
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        self.policy, self.inner = policy, ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The allowed addresses of `host`."""
+        found = await self.inner.resolve(host, port, family)
+        allowed = [result for result in found if self.policy.allows(result["host"])]
+        if found and not allowed:
+            raise self.policy.refusal(f"{host} ({found[0]['host']})")
+        return allowed
+
+    async def close(self) -> None:
+        """Nothing is held."""
+        await self.inner.close()
+
+
+def checked_connector(policy: AddressPolicy) -> TCPConnector:
+    """A connector that makes no socket to an address which `policy` does not allow.
+
+    The resolver gives names a clear error; the socket factory is the gate that nothing passes
+    by, literal addresses included. The number of connections is bounded by the caller.
+    """
+
+    def make_socket(info: tuple) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not policy.allows(address[0]):
+            raise policy.refusal(address[0])
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+    return TCPConnector(resolver=CheckedResolver(policy), socket_factory=make_socket, limit=0)
+
+
+def parse_url(text: str) -> URL:
+    """`text` as an absolute http(s) URL without credentials or fragment; BadUrl says what is wrong."""
+    try:
+        url = URL(text.strip())
+        port, host = url.port, url.raw_host
+    except (ValueError, TypeError) as error:
+        raise BadUrl(f"not a URL: {error}") from error
+    if url.scheme not in ("http", "https"):
+        raise BadUrl(f"the scheme should be http or https, is '{url.scheme}'")
+    if not host or port == 0:
+        raise BadUrl("the address names no host or port 0")
+    if url.user is not None or url.password is not None:
+        raise BadUrl("the address carries a user name or password")
+    return url.with_fragment(None)
