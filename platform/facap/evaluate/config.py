@@ -1,0 +1,20 @@
+"""Settings of the evaluation (TRIPLETS of the test split + IMAGES + models -> METRICS)."""
+
+from pydantic import Field
+
+from facap.config import StageConfig
+
+
+class EvaluateConfig(StageConfig):
+    """What is scored and how the intervals are made."""
+
+    base: str = Field(
+        "facap/tiny-retrieval",
+        description="BLIP-2 retrieval checkpoint of the baselines: facap/<name>, a folder or a hub name",
+    )
+    bootstrap_samples: int = Field(1000, ge=100, description="resamples of the queries for an interval")
+    confidence: float = Field(0.95, gt=0, lt=1, description="coverage of the intervals")
+    seed: int = Field(0, ge=0, description="of the resampling")
+    num_workers: int = Field(2, ge=1, description="Ray actors that embed, one CPU each")
+    batch_size: int = Field(64, ge=1, description="images or queries embedded at once")
+    mlflow_uri: str = Field("", description="tracking server; empty: SQLite in the workspace")

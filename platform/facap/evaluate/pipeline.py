@@ -1,0 +1,111 @@
+"""TRIPLETS + IMAGES + the artefact "model" -> METRICS: FashionBLIP-2 and the baselines, side by side.
+
+The pictures of the test split pass once through Ray actors that hold every model; ranks and
+intervals are computed on the driver. The MLflow run "evaluate" gets the same numbers.
+"""
+
+import time
+
+from facap.errors import StageFailed
+from facap.evaluate.config import EvaluateConfig
+from facap.evaluate.embed import Scored, embed
+from facap.evaluate.protocol import (
+    ALL,
+    GALLERY_COLUMNS,
+    QUERY_COLUMNS,
+    Candidate,
+    Query,
+    evaluate,
+    read_gallery,
+    read_queries,
+)
+from facap.model import checkpoints
+from facap.progress import Progress, StageReport
+from facap.schemas import METRICS, from_rows
+from facap.store import Store, stage_key
+from facap.tracking import open_client, start_run
+
+VERSION = 1
+BASELINES = ("image_only", "text_only", "sum")
+MODEL = "fashionblip2"
+
+
+def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport:
+    """Makes METRICS; StageFailed if the test split has no query."""
+    started = time.monotonic()
+    settings = config.model_dump(mode="json", exclude={"num_workers", "batch_size", "mlflow_uri"})
+    inputs = {
+        "triplets": store.fingerprint("triplets"),
+        "images": store.fingerprint("images"),
+        "model": store.fingerprint("model"),
+        "base": checkpoints.label(config.base),
+    }
+    stage = store.stage("metrics", METRICS, stage_key("evaluate", VERSION, settings, inputs))
+    finished = stage.finished()
+    if finished:
+        return StageReport("evaluate", finished.extra["queries"], finished.rows, reused=True)
+
+    gallery = read_gallery(store.read("images", GALLERY_COLUMNS))
+    queries = read_queries(store.read("triplets", QUERY_COLUMNS))
+    _check(queries, gallery)
+    scored = scored_models(store, config)
+    vectors = embed(store, scored, queries, gallery, config, progress)
+    rows: list[dict] = []
+    for one in scored:
+        rows += evaluate(
+            one.version,
+            vectors[one.version],
+            queries,
+            gallery,
+            config.bootstrap_samples,
+            config.confidence,
+            config.seed,
+        )
+    _log(store, config, rows, inputs)
+    stage.write(from_rows(rows, METRICS))
+    manifest = stage.commit(
+        config=config.model_dump(mode="json"), inputs=inputs, extra={"queries": len(queries)}
+    )
+    return StageReport("evaluate", len(queries), manifest.rows, seconds=time.monotonic() - started)
+
+
+def scored_models(store: Store, config: EvaluateConfig) -> list[Scored]:
+    """FashionBLIP-2 as trained in this workspace, then the baselines on the base checkpoint."""
+    weights = checkpoints.weights_hash(checkpoints.resolve(config.base))
+    model = Scored(f"{MODEL}@{store.fingerprint('model')}", store.folder("model"))
+    return [model] + [Scored(f"baseline/{mode}@{weights}", config.base, mode) for mode in BASELINES]
+
+
+def _check(queries: list[Query], gallery: list[Candidate]) -> None:
+    if not queries:
+        raise StageFailed(
+            "evaluate: TRIPLETS has no test row with a modification text, so there is nothing to score; "
+            "crawl more products or look at the failures of the triplets stage"
+        )
+    category_of = {candidate.image_id: candidate.category for candidate in gallery}
+    for query in queries:
+        for image_id in (query.reference_id, query.target_id):
+            if category_of.get(image_id) != query.category:
+                raise StageFailed(
+                    f"evaluate: image {image_id} of a test triplet should be a kept test image of "
+                    f"'{query.category}', is {category_of.get(image_id, 'not there')}; TRIPLETS and IMAGES "
+                    "do not belong together, rebuild pairs and triplets"
+                )
+
+
+def _log(store: Store, config: EvaluateConfig, rows: list[dict], inputs: dict[str, str]) -> None:
+    """Puts the numbers of category "all" and of each category in one MLflow run."""
+    from mlflow.entities import Metric
+
+    client = open_client(store, config.mlflow_uri)
+    run = start_run(client, "evaluate", config.model_dump(mode="json") | {"inputs": inputs})
+    now = int(time.time() * 1000)
+    metrics = []
+    for row in rows:
+        name = "/".join([row["model_version"].partition("@")[0], row["category"], row["metric"]])
+        metrics.append(Metric(name.replace("@", "_at_"), row["value"], now, 0))
+    for start in range(0, len(metrics), 1000):  # MLflow takes 1000 a call
+        client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
+    headline = next(r["value"] for r in rows if r["category"] == ALL and r["metric"] == "recall@10")
+    client.log_metric(run.info.run_id, "recall_at_10", headline)
+    client.set_terminated(run.info.run_id)
