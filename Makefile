@@ -1,0 +1,49 @@
+# `make` alone lists the targets. Every target that needs the environment makes it first.
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-fast lint bench clean distclean
+
+PY := .venv/bin/python
+SERVE ?= 1
+ARGS ?=
+
+# Everything runs from files that are here: nothing is asked of a hub, nothing reports usage.
+export HF_HUB_OFFLINE ?= 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+export MLFLOW_DISABLE_TELEMETRY = true
+export RAY_USAGE_STATS_ENABLED = 0
+export VLLM_NO_USAGE_STATS = 1
+export TOKENIZERS_PARALLELISM = false
+export PYTHONUNBUFFERED = 1
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## .venv with the pinned libraries and facap; the other targets call it
+	@requirements/install.sh
+
+quickstart: setup ## a catalogue through every stage, then the search page; SERVE=0 ends instead, ARGS="--workspace DIR ..."
+	@$(PY) -m jobs.quickstart $(if $(filter 0,$(SERVE)),--no-serve) $(ARGS)
+
+test: lint ## lint, types and every test, the fast ones first
+	@requirements/chromium.sh
+	@$(PY) -m pytest -m "not slow"
+	@nice -n 5 $(PY) -m pytest -m slow
+
+test-fast: setup ## the tests that start no engine, under a minute
+	@$(PY) -m pytest -m "not slow"
+
+lint: setup ## ruff check, ruff format --check, mypy
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+bench: setup ## NAME=x runs benchmarks/x.py and writes benchmarks/results/x.json
+	@$(PY) -m benchmarks.harness $(NAME) $(ARGS)
+
+clean: ## removes the workspace and caches, keeps .venv
+	rm -rf workspace build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf platform/*.egg-info *.egg-info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and removes .venv
+	rm -rf .venv
