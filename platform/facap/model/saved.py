@@ -1,0 +1,105 @@
+"""A trained FashionBLIP-2 on disk: what was trained, and the name and hash of the base it needs.
+
+config.json          {"format": 1, "base": ..., "base_hash": ..., "model": {settings}}; written last
+model.safetensors    adapters, Q-Former, query tokens, text embeddings, matching, temperature
+preprocessing.json   image_px, max_text_tokens and the image statistics it was trained with
+tokenizer files      those of the base
+
+>>> save_pretrained(model, tokens, "/tmp/model")                         # doctest: +SKIP
+>>> model, tokens = load_pretrained("/tmp/model")
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from facap.errors import FacapError, ModelMissing
+from facap.model.checkpoints import resolve, weights_hash
+from facap.model.config import FashionBlip2Config
+from facap.model.fashionblip2 import FashionBlip2
+from facap.model.preprocess import MEAN, STD, TARGET_RATIO
+from facap.model.text import Tokens
+
+FORMAT = 1
+CONFIG, WEIGHTS, PREPROCESSING = "config.json", "model.safetensors", "preprocessing.json"
+
+
+def _preprocessing(image_px: int, max_text_tokens: int) -> dict[str, Any]:
+    return {
+        "image_px": image_px,
+        "target_ratio": TARGET_RATIO,
+        "mean": list(MEAN),
+        "std": list(STD),
+        "resample": "bicubic",
+        "max_text_tokens": max_text_tokens,
+    }
+
+
+def save_pretrained(
+    model: FashionBlip2, tokens: Tokens, folder: str | Path, state: dict[str, torch.Tensor] | None = None
+) -> list[str]:
+    """Writes the model to `folder`; returns its files' names, config.json last.
+
+    `state`: the trained tensors by name if `model` is sharded and its own are only pieces.
+    """
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    config = model.config
+    state = model.trained() if state is None else state
+    save_file(
+        {name: tensor.detach().float().cpu().contiguous() for name, tensor in state.items()}, path / WEIGHTS
+    )
+    tokens.tokenizer.save_pretrained(str(path))
+    (path / PREPROCESSING).write_text(
+        json.dumps(_preprocessing(model.image_px, config.max_text_tokens), indent=1)
+    )
+    content = {
+        "format": FORMAT,
+        "base": config.base,
+        "base_hash": weights_hash(resolve(config.base)),
+        "model": config.model_dump(mode="json"),
+    }
+    (path / CONFIG).write_text(json.dumps(content, indent=1))
+    return [*sorted(f.name for f in path.iterdir() if f.is_file() and f.name != CONFIG), CONFIG]
+
+
+def load_pretrained(folder: str | Path) -> tuple[FashionBlip2, Tokens]:
+    """The model in `folder`, in evaluation mode, and its tokenizer.
+
+    Raises ModelMissing if files are missing, FacapError if the base is not the one trained on.
+    """
+    path = Path(folder)
+    try:
+        content = json.loads((path / CONFIG).read_text())
+        preprocessing = json.loads((path / PREPROCESSING).read_text())
+        state = load_file(path / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelMissing(
+            f"'{folder}' is not a complete FashionBLIP-2 folder ({error}); run the training job again"
+        ) from error
+    if content.get("format") != FORMAT:
+        raise ModelMissing(
+            f"'{folder}' has format {content.get('format')}, this version reads {FORMAT}; train again"
+        )
+    config = FashionBlip2Config.model_validate(content["model"])
+    found = weights_hash(resolve(config.base))
+    if found != content["base_hash"]:
+        raise FacapError(
+            f"'{folder}' was trained on base '{config.base}' with weights {content['base_hash']}, but that base now "
+            f"has weights {found}; bring the old base back or train again"
+        )
+    model = FashionBlip2.from_base(config)
+    if preprocessing != _preprocessing(model.image_px, config.max_text_tokens):
+        raise FacapError(
+            f"'{folder}' was trained with other preprocessing than this version's: {preprocessing}; train again"
+        )
+    wanted = model.trained()
+    if set(state) != set(wanted) or any(state[n].shape != t.shape for n, t in wanted.items()):
+        wrong = sorted(set(state) ^ set(wanted)) or [n for n in wanted if state[n].shape != wanted[n].shape]
+        raise FacapError(f"'{folder}': tensor '{wrong[0]}' does not fit its config.json; train again")
+    model.load_state_dict(state, strict=False)
+    return model.eval(), Tokens.load(str(path.resolve()), config.max_text_tokens)

@@ -1,0 +1,239 @@
+"""FashionBLIP-2 against Hugging Face's own BLIP-2 code and against straight transcriptions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import normalize
+from transformers import Blip2Config, Blip2ForImageTextRetrieval
+
+from facap.errors import ConfigError, FacapError, ModelMissing
+from facap.model.adapters import Adapter
+from facap.model.baselines import Baseline
+from facap.model.checkpoints import weights_hash
+from facap.model.config import FashionBlip2Config
+from facap.model.encoder import Encoder
+from facap.model.fashionblip2 import FashionBlip2
+from facap.model.matching import Matching, flatten, group_average, score
+from facap.model.saved import load_pretrained, save_pretrained
+from facap.model.text import Tokens
+from facap.model.tiny import build_tokenizer
+
+TEXTS = ["make it red and shorter", "longer sleeves", "a plain navy one without the collar"]
+
+
+def random_base(vocab_size: int) -> Blip2ForImageTextRetrieval:
+    """A BLIP-2 of a few thousand random parameters, every one of them different from zero."""
+    torch.manual_seed(0)
+    config = Blip2Config(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+        },
+        qformer_config={
+            "vocab_size": vocab_size,
+            "hidden_size": 24,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "intermediate_size": 40,
+            "encoder_hidden_size": 32,
+            "cross_attention_frequency": 2,
+            "max_position_embeddings": 72,
+            "use_qformer_text_input": True,
+        },
+        num_query_tokens=8,
+        image_text_hidden_size=20,
+    )
+    model = Blip2ForImageTextRetrieval(config).float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices this small are slower on several threads, much slower on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = build_tokenizer(TEXTS)
+    random_base(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hf(base_folder: Path) -> Blip2ForImageTextRetrieval:
+    return Blip2ForImageTextRetrieval.from_pretrained(base_folder).eval()
+
+
+def settings(base_folder: Path, **changes: object) -> FashionBlip2Config:
+    return FashionBlip2Config(base=str(base_folder), match_dim=16, num_match_tokens=6, **changes)  # type: ignore[arg-type]
+
+
+def pictures(count: int) -> list[PIL.Image.Image]:
+    rng = np.random.default_rng(0)
+    return [PIL.Image.fromarray(rng.integers(0, 256, (40, 32, 3), np.uint8)) for _ in range(count)]
+
+
+def test_fresh_adapter_is_the_identity() -> None:
+    x = torch.randn(2, 5, 12)
+    assert torch.equal(Adapter(12, 4, "gelu")(x), x)
+
+
+@pytest.mark.parametrize("placement", ["mlp", "attention", "both"])
+@pytest.mark.parametrize("blocks", [0, 1, None])
+def test_starts_at_blip2(
+    base_folder: Path, hf: Blip2ForImageTextRetrieval, placement: str, blocks: int | None
+) -> None:
+    """Image states, both Q-Former paths and so the ITC and ITM heads are Hugging Face's, to 1e-5."""
+    model = FashionBlip2.from_base(
+        settings(base_folder, adapter_placement=placement, adapter_blocks=blocks)
+    ).eval()
+    pixels = torch.randn(3, 3, 32, 32)
+    ids, mask = Tokens.load(str(base_folder), 64)(TEXTS)
+    with torch.inference_mode():
+        itm = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=True)
+        itc = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=False)
+        image = model.encode_image(pixels)
+        ours_itm = hf.itm_head(model.query_states(image, ids, mask)).mean(dim=1)
+        ours_itc = normalize(hf.vision_projection(model.candidate_states(image)), dim=-1)
+    torch.testing.assert_close(image, itm.vision_model_output[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours_itm, itm.logits_per_image, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours_itc, itc.image_embeds, atol=1e-5, rtol=1e-5)
+
+
+def test_padding_changes_nothing(base_folder: Path) -> None:
+    model = FashionBlip2.from_base(settings(base_folder)).eval()
+    tokens = Tokens.load(str(base_folder), 64)
+    pixels = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        alone = model.embed_query(pixels, *tokens([TEXTS[1]]))
+        together = model.embed_query(pixels.expand(3, -1, -1, -1), *tokens(TEXTS))[1:2]
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixer", ["linear", "mlp"])
+def test_matching_is_its_definition(mixer: str) -> None:
+    torch.manual_seed(1)
+    match = Matching(num_queries=8, query_dim=10, num_tokens=3, dim=4, mixer=mixer)
+    for parameter in match.parameters():
+        torch.nn.init.normal_(parameter)
+    x, y = torch.randn(2, 8, 10), torch.randn(5, 8, 10)
+
+    def mix(mixer: torch.nn.Module, values: np.ndarray) -> np.ndarray:
+        state = {name: p.detach().double().numpy() for name, p in mixer.named_parameters()}
+        out = values @ state["linear.weight"].T + state["linear.bias"]
+        if "branch.0.weight" in state:
+            hidden = values @ state["branch.0.weight"].T + state["branch.0.bias"]
+            gelu = torch.nn.functional.gelu(torch.from_numpy(hidden)).numpy()
+            out = out + gelu @ state["branch.2.weight"].T + state["branch.2.bias"]
+        return out
+
+    def transcription(states: np.ndarray) -> np.ndarray:
+        rows = []
+        for one in states:  # n_q x d_q
+            tokens = mix(match.tokens, one.T).T  # n_t x d_q
+            channels = mix(match.channels, tokens)  # n_t x d_c
+            rows.append(channels / np.linalg.norm(channels, axis=1, keepdims=True))
+        return np.stack(rows)
+
+    expected_x, expected_y = transcription(x.double().numpy()), transcription(y.double().numpy())
+    np.testing.assert_allclose(match(x).detach().numpy(), expected_x, atol=1e-5)
+    expected = np.array([[sum(float(a[t] @ b[t]) for t in range(3)) for b in expected_y] for a in expected_x])
+    np.testing.assert_allclose(score(match(x), match(y)).detach().numpy(), expected, atol=1e-5)
+    flat = flatten(match(x)) @ flatten(match(y)).T
+    np.testing.assert_allclose(flat.detach().numpy() * 3, expected, atol=1e-5)
+
+
+def test_group_average_covers_every_query_token_once() -> None:
+    weight = group_average(16, 12)
+    assert torch.allclose(weight.sum(dim=1), torch.ones(12))
+    assert ((weight > 0).sum(dim=0) == 1).all()
+
+
+def test_only_the_encoder_below_its_adapters_is_frozen(base_folder: Path) -> None:
+    model = FashionBlip2.from_base(settings(base_folder, adapter_blocks=1))
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert all(name.startswith("vision_model.") for name in frozen)
+    trained = [name for name in model.trained() if name.startswith("vision_model.")]
+    assert trained and all(".adapter." in name and ".layers.2." in name for name in trained)
+
+
+def test_save_and_load_round_trip(base_folder: Path, tmp_path: Path) -> None:
+    model = FashionBlip2.from_base(settings(base_folder, mixer="mlp")).eval()
+    with torch.no_grad():
+        for parameter in model.trained().values():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    encoder = Encoder(model, Tokens.load(str(base_folder), 64))
+    files = save_pretrained(model, encoder.tokens, tmp_path)
+    assert files[-1] == "config.json" and {"model.safetensors", "preprocessing.json"} <= set(files)
+    assert not any(
+        name.startswith("vision_model") and ".adapter." not in name
+        for name in load_file(tmp_path / "model.safetensors")
+    )
+    again = Encoder.load(tmp_path)
+    images = pictures(3)
+    np.testing.assert_array_equal(again.queries(images, TEXTS), encoder.queries(images, TEXTS))
+    np.testing.assert_array_equal(again.candidates(images), encoder.candidates(images))
+    assert again.queries(images, TEXTS).dtype == np.float32
+    assert again.candidates(images).shape == (3, again.dim) == (3, 96)
+    np.testing.assert_allclose(np.linalg.norm(again.queries(images, TEXTS), axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(again.candidates(images), axis=1), 1, atol=1e-6)
+    assert again.candidates([]).shape == (0, 96)
+
+
+def test_another_base_is_refused(base_folder: Path, tmp_path: Path) -> None:
+    model = FashionBlip2.from_base(settings(base_folder))
+    save_pretrained(model, Tokens.load(str(base_folder), 64), tmp_path)
+    config = tmp_path / "config.json"
+    real = weights_hash(str(base_folder))
+    config.write_text(config.read_text().replace(real, "0123456789ab"))
+    with pytest.raises(FacapError, match=f"0123456789ab.*{real}"):
+        load_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelMissing, match="not a complete FashionBLIP-2 folder"):
+        load_pretrained(tmp_path)
+
+
+def test_a_base_that_is_no_model_is_said(tmp_path: Path, base_folder: Path) -> None:
+    with pytest.raises(ModelMissing, match="config.json"):
+        FashionBlip2.from_base(FashionBlip2Config(base=str(tmp_path)))
+    with pytest.raises(ConfigError, match="72 positions"):
+        FashionBlip2.from_base(settings(base_folder, max_text_tokens=100))
+
+
+def test_baselines_are_blip2s_contrastive_space(base_folder: Path, hf: Blip2ForImageTextRetrieval) -> None:
+    images = pictures(3)
+    image, text, both = (Baseline.load(str(base_folder), m) for m in ("image_only", "text_only", "sum"))
+    pixels = torch.stack([image.transform(i) for i in images])
+    ids, mask = image.tokens(TEXTS)
+    with torch.inference_mode():
+        itc = hf(pixels, input_ids=ids, attention_mask=mask)
+    expected_image = normalize(itc.image_embeds.mean(dim=1), dim=-1).numpy()
+    np.testing.assert_allclose(image.queries(images, TEXTS), expected_image, atol=1e-5)
+    np.testing.assert_allclose(text.queries(images, TEXTS), itc.text_embeds.numpy(), atol=1e-5)
+    for baseline in (image, text, both):
+        np.testing.assert_allclose(baseline.candidates(images), expected_image, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(baseline.queries(images, TEXTS), axis=1), 1, atol=1e-6)
+    total = expected_image + itc.text_embeds.numpy()
+    np.testing.assert_allclose(
+        both.queries(images, TEXTS), total / np.linalg.norm(total, axis=1, keepdims=True), atol=1e-5
+    )
+    with pytest.raises(ConfigError, match="choose one of image_only, text_only, sum"):
+        Baseline.load(str(base_folder), "mean")  # type: ignore[arg-type]
