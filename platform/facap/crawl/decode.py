@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
+OPENED = [name for name in FORMATS if name != "MPO"]  # Pillow finds it when it opens a JPEG
 ORIENTATION = 0x0112  # EXIF tag
 IMAGE_ID_LENGTH = 32  # hex digits
 
@@ -78,7 +79,8 @@ def normalise(data: bytes, limits: Limits) -> Picture:
 
 
 def _normalise(data: bytes, limits: Limits) -> Picture:
-    with Image.open(io.BytesIO(data), formats=list(FORMATS)) as source:
+    Image.init()  # registers every format once; without it `formats` names some unknown to Pillow
+    with Image.open(io.BytesIO(data), formats=OPENED) as source:
         kind = source.format or ""
         pixels = source.width * source.height
         if pixels > limits.max_pixels:
@@ -91,22 +93,22 @@ def _normalise(data: bytes, limits: Limits) -> Picture:
             source.draft(None, (2 * limits.longest_side, 2 * limits.longest_side))
         source.load()
         picture = _to_rgb(source, profile)
-    if orientation in _UPRIGHT:
-        picture = picture.transpose(_UPRIGHT[orientation])
-    if not fits:
-        picture.thumbnail((limits.longest_side, limits.longest_side), Image.Resampling.LANCZOS)
-    if not keep:
-        out = io.BytesIO()
-        picture.save(out, "JPEG", quality=limits.jpeg_quality)
-        data = out.getvalue()
-    return Picture(
-        bytes=bytes(data),
-        image_id=hashlib.sha256(data).hexdigest()[:IMAGE_ID_LENGTH],
-        format=FORMATS[kind],
-        width=picture.width,
-        height=picture.height,
-        phash=phash(picture),
-    )
+        if orientation in _UPRIGHT:
+            picture = picture.transpose(_UPRIGHT[orientation])
+        if not fits:
+            picture.thumbnail((limits.longest_side, limits.longest_side), Image.Resampling.LANCZOS)
+        if not keep:
+            out = io.BytesIO()
+            picture.save(out, "JPEG", quality=limits.jpeg_quality)
+            data = out.getvalue()
+        return Picture(
+            bytes=bytes(data),
+            image_id=hashlib.sha256(data).hexdigest()[:IMAGE_ID_LENGTH],
+            format=FORMATS[kind],
+            width=picture.width,
+            height=picture.height,
+            phash=phash(picture),
+        )
 
 
 def _orientation(source: Image.Image) -> int:
@@ -146,7 +148,7 @@ def _to_rgb(source: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Im
     if source.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in source.info:
         rgba = source.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return source.convert("RGB")
+    return source if source.mode == "RGB" else source.convert("RGB")
 
 
 @cache
