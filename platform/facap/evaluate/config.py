@@ -8,9 +8,10 @@ from facap.config import StageConfig
 class EvaluateConfig(StageConfig):
     """What is scored and how the intervals are made."""
 
-    base: str = Field(
-        "facap/tiny-retrieval",
-        description="BLIP-2 retrieval checkpoint of the baselines: facap/<name>, a folder or a hub name",
+    base: str | None = Field(
+        None,
+        description="BLIP-2 retrieval checkpoint of the baselines: facap/<name>, a folder or a hub name; "
+        "null for the one that the model was trained from",
     )
     bootstrap_samples: int = Field(1000, ge=100, description="resamples of the queries for an interval")
     confidence: float = Field(0.95, gt=0, lt=1, description="coverage of the intervals")

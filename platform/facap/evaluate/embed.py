@@ -6,7 +6,7 @@ of the queries whose reference it is, by every model.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from facap.progress import Progress
 from facap.schemas import OK
 from facap.store import Store
 
+if TYPE_CHECKING:
+    from facap.model.baselines import Mode
+
 Asked = dict[str, list[tuple[int, str]]]  # reference image_id -> its queries: number and text
 
 
@@ -27,7 +30,7 @@ class Scored:
 
     version: str
     source: str
-    mode: str = ""  # of a baseline; empty for FashionBLIP-2
+    mode: "Mode | None" = None  # of a baseline; None for FashionBLIP-2
 
     def load(self) -> Any:
         """Its Encoder or Baseline."""

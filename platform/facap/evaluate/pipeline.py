@@ -4,9 +4,12 @@ The pictures of the test split pass once through Ray actors that hold every mode
 intervals are computed on the driver. The MLflow run "evaluate" gets the same numbers.
 """
 
+import json
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from facap.errors import StageFailed
+from facap.errors import ModelMissing, StageFailed
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.embed import Scored, embed
 from facap.evaluate.protocol import (
@@ -25,20 +28,24 @@ from facap.schemas import METRICS, from_rows
 from facap.store import Store, stage_key
 from facap.tracking import open_client, start_run
 
+if TYPE_CHECKING:
+    from facap.model.baselines import Mode
+
 VERSION = 1
-BASELINES = ("image_only", "text_only", "sum")
+BASELINES: "tuple[Mode, ...]" = ("image_only", "text_only", "sum")
 MODEL = "fashionblip2"
 
 
 def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport:
     """Makes METRICS; StageFailed if the test split has no query."""
     started = time.monotonic()
+    base = config.base or trained_from(store)
     settings = config.model_dump(mode="json", exclude={"num_workers", "batch_size", "mlflow_uri"})
     inputs = {
         "triplets": store.fingerprint("triplets"),
         "images": store.fingerprint("images"),
         "model": store.fingerprint("model"),
-        "base": checkpoints.label(config.base),
+        "base": checkpoints.label(base),
     }
     stage = store.stage("metrics", METRICS, stage_key("evaluate", VERSION, settings, inputs))
     finished = stage.finished()
@@ -48,7 +55,7 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     gallery = read_gallery(store.read("images", GALLERY_COLUMNS))
     queries = read_queries(store.read("triplets", QUERY_COLUMNS))
     _check(queries, gallery)
-    scored = scored_models(store, config)
+    scored = scored_models(store, base)
     vectors = embed(store, scored, queries, gallery, config, progress)
     rows: list[dict] = []
     for one in scored:
@@ -69,11 +76,23 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     return StageReport("evaluate", len(queries), manifest.rows, seconds=time.monotonic() - started)
 
 
-def scored_models(store: Store, config: EvaluateConfig) -> list[Scored]:
+def trained_from(store: Store) -> str:
+    """The base checkpoint that the artefact "model" names; ModelMissing if it names none."""
+    file = Path(store.folder("model"), "config.json")
+    try:
+        return str(json.loads(file.read_text())["base"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelMissing(
+            f"{file} should name the base checkpoint of the model, does not ({error!r}); run the "
+            "training again"
+        ) from error
+
+
+def scored_models(store: Store, base: str) -> list[Scored]:
     """FashionBLIP-2 as trained in this workspace, then the baselines on the base checkpoint."""
-    weights = checkpoints.weights_hash(checkpoints.resolve(config.base))
+    weights = checkpoints.weights_hash(checkpoints.resolve(base))
     model = Scored(f"{MODEL}@{store.fingerprint('model')}", store.folder("model"))
-    return [model] + [Scored(f"baseline/{mode}@{weights}", config.base, mode) for mode in BASELINES]
+    return [model] + [Scored(f"baseline/{mode}@{weights}", base, mode) for mode in BASELINES]
 
 
 def _check(queries: list[Query], gallery: list[Candidate]) -> None:
