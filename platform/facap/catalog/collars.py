@@ -1,7 +1,7 @@
 """What surrounds a neckline: collars, lapels, hoods and the edge of a plain opening. SVG."""
 
+from facap.catalog.frame import Frame
 from facap.catalog.palette import seam, shade, toned
-from facap.catalog.silhouettes import Frame
 
 
 def behind(neckline: str, frame: Frame, cloth: str) -> str:
@@ -49,8 +49,8 @@ def in_front(neckline: str, frame: Frame, cloth: str) -> str:
         )
     if neckline == "lapel":
         return "".join(
-            f'<path d="M{at(s * 13, 55)}L{at(s * 20, 66)}L{at(s * 25, 79)}L{at(s * 18, 81)}'
-            f'L{at(s * 25, 87)}L{at(0, 119)}Q{at(s * 11, 84)} {at(s * 13, 55)}z" {trim} '
+            f'<path d="M{at(s * 13, 55)}L{at(s * 20, 66)}L{at(s * 26, 77)}L{at(s * 19, 79)}'
+            f'L{at(s * 26, 85)}L{at(0, 108)}Q{at(s * 10, 82)} {at(s * 13, 55)}z" {trim} '
             f'stroke-linejoin="round"/>'
             for s in both
         )
@@ -73,7 +73,7 @@ def in_front(neckline: str, frame: Frame, cloth: str) -> str:
         )
     opening = {
         "round": f"M{at(-20, 63)}C{frame.points([(-19, 91), (19, 91), (20, 63)])}",
-        "v-neck": f"M{at(-19, 63)}L{at(0, 104)}L{at(19, 63)}",
+        "v-neck": f"M{at(-19, 63)}L{at(0, 97)}L{at(19, 63)}",
         "square": f"M{at(-22, 63)}L{at(-20, 88)}L{at(20, 88)}L{at(22, 63)}",
     }.get(neckline)
     if opening is None:

@@ -212,10 +212,10 @@ def _jacket_front(garment: Garment, cut: Silhouette, cloth: str) -> str:
     drawing = ""
     if garment.neckline == "lapel":
         drawing += (
-            f'<path d="M{frame.at(-14, 63)}L{frame.at(0, 118)}L{frame.at(14, 63)}z" '
+            f'<path d="M{frame.at(-14, 63)}L{frame.at(0, 106)}L{frame.at(14, 63)}z" '
             f'fill="{shirt}"/>'
         )
-    top = frame.y({"lapel": 104.0, "stand": 72.0}.get(garment.neckline, 80.0))
+    top = frame.y({"lapel": 96.0, "stand": 72.0}.get(garment.neckline, 80.0))
     if garment.closure == NONE:
         return drawing + (
             f'<path d="M126,{top:.1f}L118,{hem + 4:.1f}H138L130,{top:.1f}z" fill="{shirt}" '
@@ -227,8 +227,8 @@ def _jacket_front(garment: Garment, cut: Silhouette, cloth: str) -> str:
 
 
 # Where a closure down the front starts, in body units, below each neckline.
-_FRONT_TOP_Y = {"round": 86.0, "v-neck": 105.0, "square": 90.0, "high": 74.0, "collared": 82.0,
-                "lapel": 119.0, "hooded": 86.0, "stand": 77.0}  # fmt: skip
+_FRONT_TOP_Y = {"round": 86.0, "v-neck": 98.0, "square": 90.0, "high": 74.0, "collared": 82.0,
+                "lapel": 107.0, "hooded": 86.0, "stand": 77.0}  # fmt: skip
 
 
 def _trims(garment: Garment, cut: Silhouette, upper: str, lower: str) -> list[str]:

@@ -36,7 +36,7 @@ _CLOSE_COLOURS: dict[str, tuple[str, ...]] = {
     "pink": ("orange", "beige"),
     "yellow": ("beige", "orange"),
     "orange": ("beige", "brown"),
-    "green": ("brown",),
+    "green": ("brown", "purple"),
     "purple": ("brown",),
 }
 

@@ -157,7 +157,7 @@ def _leather(box: Box) -> str:
     """Hard, narrow reflections along the body and a dark bloom at the sides."""
     width, height = box.right - box.left, box.bottom - box.top
     streaks = ""
-    for share, bend, thickness in ((0.2, 5, 6), (0.36, -6, 4), (0.66, 6, 7), (0.83, -5, 5)):
+    for share, bend, thickness in ((0.2, 5, 8), (0.36, -6, 6), (0.66, 6, 9), (0.83, -5, 7)):
         x = box.left + share * width
         for start, length in ((0.06, 0.36), (0.52, 0.38)):
             y, reach = box.top + (start + 0.1 * (share > 0.5)) * height, length * height
@@ -182,10 +182,10 @@ _TEXTURES = {"denim": _denim, "knit": _knit, "leather": _leather, "satin": _sati
 
 GRADIENTS = (
     '<linearGradient id="sheen" gradientUnits="userSpaceOnUse" x1="90" y1="100" x2="116" y2="120" '
-    'spreadMethod="reflect"><stop offset="0" stop-color="#fff" stop-opacity=".6"/>'
+    'spreadMethod="reflect"><stop offset="0" stop-color="#fff" stop-opacity=".54"/>'
     '<stop offset=".45" stop-color="#fff" stop-opacity="0"/>'
     '<stop offset=".55" stop-color="#000" stop-opacity="0"/>'
-    '<stop offset="1" stop-color="#000" stop-opacity=".3"/></linearGradient>'
+    '<stop offset="1" stop-color="#000" stop-opacity=".24"/></linearGradient>'
     '<linearGradient id="sides"><stop offset="0" stop-color="#000" stop-opacity=".45"/>'
     '<stop offset=".35" stop-color="#000" stop-opacity="0"/>'
     '<stop offset=".65" stop-color="#000" stop-opacity="0"/>'

@@ -1,8 +1,7 @@
 """The cut of a garment as outlines: which attribute makes which edge.
 
-Everything is laid out on one body, in body units (bu): x is 0 on the centre line and positive
-to the right, y grows downwards. A `Frame` maps it to the picture (256 x 320 px), closer for
-tops than for dresses. Sides are lists of (x, y) points that `smooth` turns into curves.
+Everything is laid out in body units (bu) and mapped to the picture by a `Frame`, closer for
+tops than for dresses. Sides are lists of (x, y) points that the frame turns into curves.
 
     >>> import random
     >>> from facap.catalog.garments import sample_garment
@@ -13,71 +12,26 @@ tops than for dresses. Sides are lists of (x, y) points that `smooth` turns into
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
+from facap.catalog.frame import Frame, Hem, Point
 from facap.catalog.garments import NONE, Garment
 
-Point = tuple[float, float]
-
-NECK_Y, SHOULDER_Y, ARMPIT_Y, WAIST_Y, HIP_Y, CROTCH_Y = 60.0, 70.0, 99.0, 126.0, 156.0, 172.0
-CENTRE_X_PX, CENTRE_Y_PX = 128.0, 160.0
+SHOULDER_Y, ARMPIT_Y, WAIST_Y, HIP_Y, CROTCH_Y = 70.0, 99.0, 126.0, 156.0, 167.0
 
 # Where a hem lies, in bu, for each length.
 _HEM_Y = {
     "dress": {"mini": 168.0, "knee": 205.0, "maxi": 248.0},
-    "outfit": {"mini": 172.0, "knee": 208.0, "maxi": 248.0},
+    "outfit": {"mini": 180.0, "knee": 212.0, "maxi": 246.0},
     "skirt": {"mini": 168.0, "knee": 206.0, "maxi": 252.0},
-    "pants": {"shorts": 190.0, "cropped": 223.0, "full": 256.0},
-    "top": {"cropped": 121.0, "regular": 147.0, "tunic": 176.0},
-    "jacket": {"cropped": 123.0, "hip": 152.0, "long": 198.0},
+    "pants": {"shorts": 194.0, "cropped": 225.0, "full": 256.0},
+    "top": {"cropped": 124.0, "regular": 149.0, "tunic": 178.0},
+    "jacket": {"cropped": 132.0, "hip": 158.0, "long": 202.0},
 }
 # Zoom in px per bu, for the longest garment of a category.
 _ZOOM = {"dress": 1.02, "outfit": 1.02, "skirt": 1.36, "pants": 1.36, "top": 1.45, "jacket": 1.2}
 _WIDER = 1.09  # a little stockier than life, so that collars and closures read well
 _MAX_HEIGHT_PX, _MAX_HALF_WIDTH_PX = 202.0, 97.0  # what any pose keeps within the square
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The mapping from body units to pixels of the 256 x 320 picture."""
-
-    zoom_x: float
-    zoom_y: float
-    middle_y: float
-
-    def x(self, x: float) -> float:
-        return CENTRE_X_PX + self.zoom_x * x
-
-    def y(self, y: float) -> float:
-        return CENTRE_Y_PX + self.zoom_y * (y - self.middle_y)
-
-    def at(self, x: float, y: float) -> str:
-        """A point as SVG path data, in px."""
-        return f"{self.x(x):.1f},{self.y(y):.1f}"
-
-    def points(self, points: list[Point]) -> str:
-        return " ".join(self.at(*point) for point in points)
-
-    def smooth(self, points: list[Point]) -> str:
-        """Path data of a curve from the first point, where the pen already is, through all the
-        others (a Catmull-Rom spline)."""
-        padded = [points[0], *points, points[-1]]
-        data = []
-        for before, start, end, after in zip(
-            padded, padded[1:], padded[2:], padded[3:], strict=False
-        ):
-            leave = (start[0] + (end[0] - before[0]) / 6, start[1] + (end[1] - before[1]) / 6)
-            arrive = (end[0] - (after[0] - start[0]) / 6, end[1] - (after[1] - start[1]) / 6)
-            data.append("C" + self.points([leave, arrive, end]))
-        return "".join(data)
-
-
-@dataclass(frozen=True)
-class Hem:
-    """A lower edge, in px."""
-
-    left: float
-    right: float
-    y: float
 
 
 @dataclass(frozen=True)
@@ -100,22 +54,20 @@ def silhouette(garment: Garment, arm_spread: float) -> Silhouette:
     hem_y = _HEM_Y[category][garment.length]
     frame = _frame(garment, hem_y, arm_spread)
     kind = garment.bottom if category == "outfit" else category
-    lower, hems, body, waist_width = "", (), "", 27.0
-    body_hem_y, waist_y = WAIST_Y, WAIST_Y
+    lower, body = "", ""
+    hems: tuple[Hem, ...] = ()
+    body_hem_y, waist_y, waist_width = WAIST_Y, WAIST_Y + 4, 29.5
     if kind in ("skirt", "pants"):
         draw = _skirt if kind == "skirt" else _pants
         lower, hems = draw(frame, garment.fit, hem_y)
     if category not in ("skirt", "pants"):
-        body_hem_y = 134.0 if category == "outfit" else hem_y
+        body_hem_y = 129.0 if category == "outfit" else hem_y
         side = _side(garment, body_hem_y)
         body = _body(frame, garment.neckline, garment.sleeve, side)
         body_hem = Hem(frame.x(-side[-1][0]), frame.x(side[-1][0]), frame.y(body_hem_y))
         hems = hems or (body_hem,)
         waist_y = min(WAIST_Y, body_hem_y - 7)
         waist_width = _width_at(side, waist_y)
-    else:
-        waist_y = WAIST_Y + 4
-        waist_width = 29.5
     spread = arm_spread + (7 if garment.fit == "loose" else 0)
     sleeves = [_sleeve(frame, garment.sleeve, sign, spread) for sign in (-1, 1)]
     return Silhouette(
@@ -124,7 +76,7 @@ def silhouette(garment: Garment, arm_spread: float) -> Silhouette:
         sleeves=tuple(outline for outline, _ in sleeves if outline),
         cuffs=tuple(cuff for _, cuff in sleeves if cuff),
         lower=lower,
-        hems=tuple(hems),
+        hems=hems,
         body_hem_y=frame.y(body_hem_y),
         waist=Hem(frame.x(-waist_width), frame.x(waist_width), frame.y(waist_y)),
     )
@@ -148,9 +100,9 @@ def _frame(garment: Garment, hem_y: float, arm_spread: float) -> Frame:
     widest = max(half_width.get(garment.sleeve, 50) + 7 * (garment.fit == "loose"), 50)
     if garment.fit == "flared" and category != "pants":
         widest = max(widest, 48 + (hem_y - WAIST_Y) * 0.26)
-    zoom = _ZOOM[category] * (1 + 0.38 * (1 - (last_y - first_y) / longest))
-    zoom_y = min(zoom, _MAX_HEIGHT_PX / (last_y - first_y))
+    zoom = _ZOOM[category] * (1 + 0.7 * (1 - (last_y - first_y) / longest))
     zoom_x = min(zoom * _WIDER, _MAX_HALF_WIDTH_PX / widest)
+    zoom_y = min(zoom, _MAX_HEIGHT_PX / (last_y - first_y), zoom_x * 1.1)
     return Frame(zoom_x, zoom_y, (first_y + last_y) / 2)
 
 
@@ -158,19 +110,21 @@ def _side(garment: Garment, hem_y: float) -> list[Point]:
     """The right side of an upper garment, from the armpit to the hem."""
     down = hem_y - WAIST_Y
     if garment.category == "dress":
-        rest = {
+        sides: dict[str, list[Point]] = {
             "fitted": [(23, WAIST_Y), (36, HIP_Y), (33 - down * 0.07, hem_y)],
             "straight": [(35, WAIST_Y), (38, HIP_Y), (41, hem_y)],
             "flared": [(25, WAIST_Y - 2), (33 + down * 0.10, HIP_Y - 6), (44 + down * 0.24, hem_y)],
-        }[garment.fit]
+        }
+        rest = sides[garment.fit]
     elif garment.category == "outfit":
         rest = [({"fitted": 25, "straight": 34, "flared": 27}[garment.fit], hem_y)]
     else:
-        rest = {
+        sides = {
             "fitted": [(23, WAIST_Y), (34, HIP_Y), (37, 205)],
             "straight": [(34, WAIST_Y), (36, HIP_Y), (38, 205)],
             "loose": [(44, WAIST_Y), (51, HIP_Y), (57, 205)],
-        }[garment.fit]
+        }
+        rest = sides[garment.fit]
         rest = [
             *(p for p in rest if p[1] < hem_y - 6),
             (_width_at([(31, ARMPIT_Y), *rest], hem_y), hem_y),
@@ -181,7 +135,7 @@ def _side(garment: Garment, hem_y: float) -> list[Point]:
 
 def _width_at(side: list[Point], y: float) -> float:
     """Half the width at a height, between the points of a side."""
-    for (x0, y0), (x1, y1) in zip(side, side[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(side):
         if y <= y1:
             return x0 + (x1 - x0) * (y - y0) / (y1 - y0)
     return side[-1][0]
@@ -192,10 +146,10 @@ def _body(frame: Frame, neckline: str, sleeve: str, side: list[Point]) -> str:
     neck = {"round": 20.0, "v-neck": 19.0, "square": 22.0, "collared": 15.0}.get(neckline, 14.0)
     opening = {
         "round": "C" + frame.points([(-19, 91), (19, 91), (neck, 63)]),
-        "v-neck": f"L{at(0, 104)} L{at(neck, 63)}",
+        "v-neck": f"L{at(0, 97)} L{at(neck, 63)}",
         "square": f"L{at(-neck + 2, 88)} L{at(neck - 2, 88)} L{at(neck, 63)}",
         "collared": f"L{at(0, 80)} L{at(neck, 63)}",
-        "lapel": f"L{at(0, 116)} L{at(neck, 63)}",
+        "lapel": f"L{at(0, 104)} L{at(neck, 63)}",
         "stand": f"L{at(0, 72)} L{at(neck, 63)}",
     }.get(neckline, "C" + frame.points([(-8, 70), (8, 70), (neck, 63)]))
     tip = 34.0 if sleeve == "sleeveless" else 38.0
@@ -238,7 +192,7 @@ def _sleeve(frame: Frame, kind: str, sign: int, spread: float) -> tuple[str, str
 
 def _skirt(frame: Frame, fit: str, hem_y: float) -> tuple[str, tuple[Hem, ...]]:
     down = hem_y - WAIST_Y
-    right: list[Point] = {
+    sides: dict[str, list[Point]] = {
         "fitted": [(28, WAIST_Y), (39, HIP_Y), (37 - down * 0.09, hem_y)],
         "straight": [(28, WAIST_Y), (40, HIP_Y - 8), (43, hem_y)],
         "flared": [
@@ -246,7 +200,8 @@ def _skirt(frame: Frame, fit: str, hem_y: float) -> tuple[str, tuple[Hem, ...]]:
             (36 + down * 0.10, WAIST_Y + down * 0.35),
             (44 + down * 0.26, hem_y),
         ],
-    }[fit]
+    }
+    right = sides[fit]
     hem_x = right[-1][0]
     left = [(-x, y) for x, y in reversed(right)]
     at = frame.at
@@ -262,11 +217,9 @@ def _skirt(frame: Frame, fit: str, hem_y: float) -> tuple[str, tuple[Hem, ...]]:
 
 def _pants(frame: Frame, fit: str, hem_y: float) -> tuple[str, tuple[Hem, ...]]:
     down = (hem_y - CROTCH_Y) / (256 - CROTCH_Y)
-    middle, half = {
-        "fitted": (20.0 - 1 * down, 17.0 - 7.0 * down),
-        "straight": (22.0 + 1 * down, 18.5 - 1.0 * down),
-        "flared": (25.0 + 5 * down, 24.0 + 4.0 * math.sqrt(down)),
-    }[fit]
+    # Half the width of a leg at its hem, and how far that is from the centre line.
+    half = {"fitted": 16 - 6 * down, "straight": 18.0, "flared": 22 + 6 * math.sqrt(down)}[fit]
+    middle = half + {"fitted": 4 + 5 * down, "straight": 4 + 3 * down, "flared": 5 + down}[fit]
     hip_x, knee_y = 39.0, CROTCH_Y + 0.45 * (hem_y - CROTCH_Y)
     slim = {"fitted": 3.0, "straight": 0.0, "flared": 6.0 if down > 0.5 else 0.0}[fit]
     outer = [(28, WAIST_Y), (hip_x, HIP_Y), ((hip_x + middle + half) / 2 - slim, knee_y),

@@ -5,8 +5,8 @@ round buttons on a placket, a toothed zip with a ring, a belt band with a buckle
 pockets, a scalloped ruffle, a bow to one side, hanging fringe.
 """
 
+from facap.catalog.frame import Hem
 from facap.catalog.palette import lightness, seam, shade, toned
-from facap.catalog.silhouettes import Hem
 
 
 def closure(kind: str, top: float, bottom: float, waist: Hem, cloth: str) -> str:
@@ -21,16 +21,17 @@ def closure(kind: str, top: float, bottom: float, waist: Hem, cloth: str) -> str
 
 
 def _buttons(top: float, bottom: float, cloth: str) -> str:
-    light = lightness(cloth) < 0.5
-    button, edge = ("#f3e3bd", "#6d5330") if light else ("#4a3222", "#1f130b")
+    placket = toned(cloth)
+    light = lightness(placket) < 0.5
+    button, edge = ("#fbf1d6", "#6d5330") if light else ("#3f2a1c", "#1f130b")
     number = max(3, min(7, round((bottom - top) / 20)))
     step = (bottom - top) / number
     discs = "".join(
-        f'<circle cx="128" cy="{top + (i + 0.5) * step:.1f}" r="4.7"/>' for i in range(number)
+        f'<circle cx="128" cy="{top + (i + 0.5) * step:.1f}" r="4.9"/>' for i in range(number)
     )
     return (
-        f'<path d="M120.5,{top:.1f}V{bottom:.1f}H135.5V{top:.1f}" fill="{cloth}" '
-        f'stroke="{seam(cloth)}" stroke-width="1"/>'
+        f'<path d="M120,{top:.1f}V{bottom:.1f}H136V{top:.1f}z" fill="{placket}" '
+        f'stroke="{seam(placket)}" stroke-width="1.3"/>'
         f'<g fill="{button}" stroke="{edge}" stroke-width="1.2">{discs}</g>'
     )
 
@@ -41,9 +42,9 @@ def _zip(top: float, bottom: float) -> str:
         f'<path d="M128,{top:.1f}V{bottom:.1f}" stroke="#e3e6ea" stroke-width="6" '
         f'stroke-dasharray="2.2 2"/>'
         f'<path d="M124.5,{top + 2:.1f}h7v9h-7z" fill="#f2f4f6" stroke="#4b4f57"/>'
-        f'<circle cx="128" cy="{top + 17:.1f}" r="5" fill="none" stroke="#4b4f57" stroke-width="5"/>'
-        f'<circle cx="128" cy="{top + 17:.1f}" r="5" fill="none" stroke="#eef0f3" '
-        f'stroke-width="2.8"/>'
+        f'<g fill="none"><circle cx="128" cy="{top + 17:.1f}" r="5" stroke="#4b4f57" '
+        f'stroke-width="5"/><circle cx="128" cy="{top + 17:.1f}" r="5" stroke="#eef0f3" '
+        f'stroke-width="2.8"/></g>'
     )
 
 
@@ -80,8 +81,9 @@ def ruffle(hems: tuple[Hem, ...], cloth: str) -> str:
     """Two tiers of scallops along the hems."""
     frill = toned(cloth)
     drawing = ""
+    flare = 5.0 if len(hems) == 1 else 2.0  # the two legs of pants stay apart
     for hem in hems:
-        for drop, grow in ((0.0, 5.0), (-9.0, 2.0)):
+        for drop, grow in ((0.0, flare), (-9.0, flare * 0.4)):
             left, right = hem.left - grow, hem.right + grow
             number = max(2, round((right - left) / 12))
             width = (right - left) / number
@@ -102,9 +104,10 @@ def fringe(hems: tuple[Hem, ...], cloth: str) -> str:
     """Strands that hang from a band at the hems."""
     thread, drawing = toned(cloth), ""
     for hem in hems:
+        number = int((hem.right - hem.left - 2) / 5) + 1
         strands = "".join(
-            f"M{hem.left + 2 + i * 5.0:.1f},{hem.y - 6:.1f}l{(i % 3 - 1) * 1.2:.1f},{17 + i % 2 * 3}"
-            for i in range(int((hem.right - hem.left - 2) / 5.0) + 1)
+            f"M{hem.left + 2 + i * 5:.1f},{hem.y - 6:.1f}l{(i % 3 - 1) * 1.2:.1f},{17 + i % 2 * 3}"
+            for i in range(number)
         )
         drawing += (
             f'<path d="{strands}" stroke="{seam(thread)}" stroke-width="3.2"/>'
