@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from facap.errors import StageFailed
+from facap.schemas import OK
 
 PRINT_EVERY_S = 2.0  # a line every two seconds is seen to move and does not flood a log
 
@@ -62,15 +63,21 @@ class Progress:
 
 
 def check_failures(stage: str, counts: dict[str, int], most: float) -> None:
-    """Raises StageFailed if the share of rows whose status is not "ok" exceeds `most` (0 to 1)."""
+    """Raises StageFailed if no row is "ok", or if the share of the others exceeds `most` (0 to 1)."""
     total = sum(counts.values())
-    failures = {k: v for k, v in counts.items() if k != "ok"}
+    failures = {k: v for k, v in counts.items() if k != OK}
     failed = sum(failures.values())
-    if total == 0 or failed / total > most:
-        reasons = ", ".join(f"{v} {k}" for k, v in sorted(failures.items(), key=lambda kv: -kv[1])[:3])
+    worst = sorted(failures.items(), key=lambda kv: -kv[1])[:3]
+    reasons = ", ".join(f"{v} {k}" for k, v in worst) or "no rows came out"
+    if failed == total:
         raise StageFailed(
-            f"{stage}: {failed} of {total} rows failed ({reasons or 'no rows came out'}), more than the "
-            f"{most:.0%} that max_failure_rate allows; nothing was committed, rows that succeeded are kept. "
+            f"{stage}: none of {total} rows succeeded ({reasons}); nothing was committed. "
+            "Fix the cause, then run again"
+        )
+    if failed / total > most:
+        raise StageFailed(
+            f"{stage}: {failed} of {total} rows failed ({reasons}), more than the {most:.0%} that "
+            "max_failure_rate allows; nothing was committed, rows that succeeded are kept. "
             "Fix the cause or raise the limit, then run again"
         )
 

@@ -24,8 +24,10 @@ def _field(name: str, kind: pa.DataType, doc: str, required: bool = False) -> pa
     return pa.field(name, kind, nullable=not required, metadata={"doc": doc})
 
 
-def _schema(name: str, version: int, fields: list[pa.Field]) -> pa.Schema:
-    return pa.schema(fields, metadata={"facap.dataset": name, "facap.version": str(version)})
+def _schema(name: str, version: int, key: str, fields: list[pa.Field]) -> pa.Schema:
+    return pa.schema(
+        fields, metadata={"facap.dataset": name, "facap.version": str(version), "facap.key": key}
+    )
 
 
 _ATTRIBUTES = pa.map_(pa.string(), pa.string())
@@ -33,6 +35,7 @@ _ATTRIBUTES = pa.map_(pa.string(), pa.string())
 ITEMS = _schema(
     "ITEMS",
     1,
+    "item_id",
     [
         _field("item_id", pa.string(), "one wanted image: hash of product_id and url", True),
         _field("product_id", pa.string(), "the product that the image shows", True),
@@ -47,6 +50,7 @@ ITEMS = _schema(
 IMAGES = _schema(
     "IMAGES",
     1,
+    "item_id",
     [
         _field("item_id", pa.string(), "the ITEMS row that was fetched", True),
         _field("image_id", pa.string(), "content hash (sha256, 32 hex) of `bytes`; null if failed"),
@@ -69,6 +73,7 @@ IMAGES = _schema(
 CAPTIONS = _schema(
     "CAPTIONS",
     1,
+    "image_id",
     [
         _field("image_id", pa.string(), "the kept picture that is described", True),
         _field("item_id", pa.string(), "its row in IMAGES", True),
@@ -88,6 +93,7 @@ CAPTIONS = _schema(
 PAIRS = _schema(
     "PAIRS",
     1,
+    "reference_id target_id",
     [
         _field("reference_id", pa.string(), "image_id of the reference", True),
         _field("target_id", pa.string(), "image_id of the target, of another product", True),
@@ -100,6 +106,7 @@ PAIRS = _schema(
 TRIPLETS = _schema(
     "TRIPLETS",
     1,
+    "reference_id target_id",
     [
         _field("reference_id", pa.string(), "image_id of the reference", True),
         _field("target_id", pa.string(), "image_id of the target", True),
@@ -119,6 +126,7 @@ TRIPLETS = _schema(
 EMBEDDINGS = _schema(
     "EMBEDDINGS",
     1,
+    "image_id",
     [
         _field("image_id", pa.string(), "the embedded picture", True),
         _field("item_id", pa.string(), "its row in IMAGES", True),
@@ -132,6 +140,7 @@ EMBEDDINGS = _schema(
 METRICS = _schema(
     "METRICS",
     1,
+    "model_version benchmark protocol category metric",
     [
         _field("model_version", pa.string(), "what was scored: a model's hash, or a baseline", True),
         _field("benchmark", pa.string(), "the data it was scored on", True),
@@ -160,6 +169,11 @@ def dataset_name(schema: pa.Schema) -> str:
 def schema_version(schema: pa.Schema) -> int:
     """The version number of a schema; a reader refuses any other."""
     return int(schema.metadata[b"facap.version"])
+
+
+def key_columns(schema: pa.Schema) -> list[str]:
+    """The columns that together name a row; no two rows of a finished dataset agree in them."""
+    return str(schema.metadata[b"facap.key"].decode()).split()
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

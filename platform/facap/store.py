@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 
 import facap
 from facap.errors import ContractError, DatasetMissing, WorkspaceError
-from facap.schemas import OK, conform, dataset_name, schema_version
+from facap.schemas import OK, conform, dataset_name, key_columns, schema_version
 
 KEY_LENGTH = 12  # hex digits of a version's key; enough for thousands of versions a workspace
 
@@ -249,6 +249,26 @@ class Stage:
         assert self.schema is not None
         self._put(f"{self._dir}/{part}", conform(table, self.schema))
 
+    def _drop_repeated(self) -> None:
+        """Keeps one row a key, a good one if there is one.
+
+        A task that is run again may split its rows otherwise, and a worker that outlives a killed
+        run may write rows that the next run has taken up.
+        """
+        assert self.schema is not None
+        seen: set[tuple] = set()
+        for part in [*self.parts("part-"), *self.parts("failed-")]:
+            columns = self.store._read_part(f"{self._dir}/{part}", key_columns(self.schema))
+            first = []
+            for key in zip(*(column.to_pylist() for column in columns.columns), strict=True):
+                first.append(key not in seen)
+                seen.add(key)
+            if not any(first):
+                self.store._fs.delete_file(f"{self._dir}/{part}")
+            elif not all(first):
+                rows = self.store._read_part(f"{self._dir}/{part}", None)
+                self.replace(part, rows.filter(pa.array(first)))
+
     def _write_part(self, prefix: str, table: pa.Table) -> None:
         if table.num_rows:
             first = str(table.column(0).to_pylist()) + str(table.column(1).to_pylist())
@@ -275,6 +295,7 @@ class Stage:
         counts: dict[str, int] = {}
         rows = 0
         if self.schema is not None:
+            self._drop_repeated()
             names = self.parts()
             columns = ["status"] if "status" in self.schema.names else self.schema.names[:1]
             column = self.read(columns).column(0)

@@ -23,14 +23,16 @@ def resolve(name: str) -> str:
         folder = SHIPPED / name.removeprefix(PREFIX)
         if not (folder / "config.json").exists():
             raise ModelMissing(
-                f"model '{name}' should be in {folder}, which is missing; run `python -m jobs.train_tiny_models`"
+                f"model '{name}' should be in {folder}, which is missing; "
+                "run `python -m jobs.train_tiny_models`"
             )
         return str(folder)
     path = Path(name).expanduser()
     if path.is_absolute() or name.startswith("."):
         if not (path / "config.json").exists():
             raise ModelMissing(
-                f"model folder '{name}' has no config.json; give a checkpoint's folder, a hub name or facap/<name>"
+                f"model folder '{name}' has no config.json; "
+                "give a checkpoint's folder, a hub name or facap/<name>"
             )
         return str(path.resolve())
     return name

@@ -1,0 +1,61 @@
+"""Progress lines, the failure threshold and the stage table."""
+
+import io
+
+import pytest
+
+from facap.errors import StageFailed
+from facap.progress import Progress, StageReport, check_failures, table
+
+
+def test_progress_prints_the_first_and_the_last_update_and_few_between():
+    out = io.StringIO()
+    progress = Progress("crawl", out)
+    for done in range(0, 1001):
+        progress.update(done, 1000)
+    lines = out.getvalue().splitlines()
+    assert lines[0].split()[:2] == ["crawl", "0/1,000"]
+    assert lines[-1].split()[:2] == ["crawl", "1,000/1,000"]
+    assert len(lines) <= 4
+
+
+def test_rows_of_an_earlier_run_do_not_count_for_the_rate(monkeypatch: pytest.MonkeyPatch):
+    now = [100.0]
+    monkeypatch.setattr("facap.progress.time.monotonic", lambda: now[0])
+    out = io.StringIO()
+    progress = Progress("crawl", out)
+    progress.update(900, 1000)
+    now[0] += 10
+    progress.update(950, 1000)
+    assert "5.0/s" in out.getvalue()
+    assert "10 s left" in out.getvalue()
+
+
+def test_a_stage_within_its_limit_passes_and_one_above_it_names_the_commonest_reasons():
+    check_failures("crawl", {"ok": 95, "http_404": 5}, most=0.05)
+    with pytest.raises(StageFailed, match=r"crawl: 6 of 100 rows failed \(4 timeout, 2 http_404\).*5%"):
+        check_failures("crawl", {"ok": 94, "http_404": 2, "timeout": 4}, most=0.05)
+
+
+@pytest.mark.parametrize("counts", [{}, {"http_404": 3}, {"ok": 0, "http_404": 3}])
+def test_a_stage_without_a_single_good_row_fails_whatever_the_limit(counts: dict[str, int]):
+    with pytest.raises(StageFailed):
+        check_failures("crawl", counts, most=1.0)
+
+
+def test_the_table_shows_rows_failures_by_reason_and_what_was_reused():
+    text = table(
+        [
+            StageReport("crawl", 4_000, 3_900, {"timeout": 40, "http_404": 60}, seconds=12.34),
+            StageReport("index", 3_900, 3_900, seconds=99.0, reused=True, note="champion v3"),
+        ]
+    )
+    crawl, index, total = text.splitlines()[2:]
+    assert crawl.split() == ["crawl", "4,000", "3,900", "12.3", "60", "http_404,", "40", "timeout"]
+    assert "reused" in index
+    assert "(champion v3)" in index
+    assert total.split() == ["total", "12.3"]
+
+
+def test_a_report_counts_its_failures():
+    assert StageReport("crawl", 3, 1, {"timeout": 1, "http_404": 1}).failed == 2
