@@ -4,7 +4,7 @@
         body = await fetcher.fetch("https://example.com/a.jpg")     # Fetched, or raises FetchError
 
 Reasons (`FetchError.status`): bad_url, blocked_address, robots_disallowed, http_<code>, timeout,
-connection, tls, too_large, too_many_redirects, content_encoding.
+dns, connection, tls, too_large, too_many_redirects, content_encoding.
 """
 
 from dataclasses import dataclass
@@ -156,6 +156,8 @@ class Fetcher:
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, BlockedAddress):
                 raise FetchError("blocked_address", str(error.os_error)) from error
+            if isinstance(error, aiohttp.ClientConnectorDNSError):
+                raise FetchError("dns", str(error), retry=True) from error
             raise FetchError("connection", str(error), retry=True) from error
         except TimeoutError as error:
             raise FetchError(

@@ -1,0 +1,211 @@
+"""Pictures of every kind come out upright, in sRGB and within limits; hostile bytes come out as reasons."""
+
+import io
+import struct
+import zlib
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from facap.crawl.decode import DecodeError, Limits, normalise, phash
+
+LIMITS = Limits(max_pixels=1_000_000, longest_side=128)
+
+
+def picture(width: int = 96, height: int = 120, seed: int = 0) -> Image.Image:
+    """Smooth colours, red in the upper left corner."""
+    blobs = np.random.default_rng(seed).integers(0, 255, (5, 4, 3), dtype=np.uint8)
+    image = Image.fromarray(blobs).resize((width, height), Image.Resampling.BICUBIC)
+    image.paste((255, 0, 0), (0, 0, width // 3, height // 3))
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    assert image.format == "JPEG" and image.mode == "RGB"
+    return image
+
+
+def reason(data: bytes, limits: Limits = LIMITS) -> str:
+    with pytest.raises(DecodeError) as raised:
+        normalise(data, limits)
+    assert str(raised.value)
+    return raised.value.status
+
+
+def test_a_fine_jpeg_keeps_its_bytes() -> None:
+    data = encoded(picture(), quality=60)
+    result = normalise(data, LIMITS)
+    assert result.bytes == data and (result.width, result.height, result.format) == (96, 120, "jpeg")
+    assert len(result.image_id) == 32 and result == normalise(data, LIMITS)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "AVIF"])
+def test_other_kinds_become_jpeg(kind: str) -> None:
+    result = normalise(encoded(picture(), kind), LIMITS)
+    assert result.format == kind.lower()
+    difference = np.abs(np.asarray(opened(result.bytes), float) - np.asarray(picture(), float))
+    assert difference.mean() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_stand_upright(orientation: int) -> None:
+    stored = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    image = picture().transpose(stored[orientation]) if orientation > 1 else picture()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    result = normalise(encoded(image, exif=exif, quality=95), LIMITS)
+    assert (result.width, result.height) == (96, 120)
+    assert np.abs(np.asarray(opened(result.bytes), float) - np.asarray(picture(), float)).mean() < 6
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_broken_exif_does_not_matter() -> None:
+    data = encoded(picture(), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff" + b"\xff" * 30)
+    assert normalise(data, LIMITS).width == 96
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "RGBA", "LA", "P", "1", "I;16"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray((np.asarray(picture().convert("L")).astype(np.uint16)) * 257)
+    else:
+        image = picture().convert(mode)
+    result = normalise(encoded(image, "JPEG" if mode == "CMYK" else "PNG"), LIMITS)
+    wanted = (picture().convert("L") if mode == "I;16" else image).convert("RGB")
+    # Compared in squares of 8 px: palettes and 1-bit pictures are dithered, which JPEG smooths.
+    difference = np.asarray(opened(result.bytes).reduce(8), float) - np.asarray(wanted.reduce(8), float)
+    assert np.abs(difference).mean() < 3
+
+
+def test_transparency_is_laid_on_white() -> None:
+    image = Image.new("RGBA", (50, 50), (0, 0, 0, 0))
+    assert opened(normalise(encoded(image, "PNG"), LIMITS).bytes).getpixel((25, 25)) == (255, 255, 255)
+    paletted = Image.new("P", (50, 50), 3)
+    data = encoded(paletted, "GIF", transparency=3)
+    assert opened(normalise(data, LIMITS).bytes).getpixel((25, 25)) == (255, 255, 255)
+
+
+def test_a_profile_that_is_srgb_is_kept_and_a_broken_one_ignored() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"nonsense"):
+        data = encoded(picture(), icc_profile=profile)
+        assert normalise(data, LIMITS).bytes == data
+
+
+def test_a_foreign_profile_is_converted() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()  # unusable for RGB: ignored
+    assert normalise(encoded(picture(), icc_profile=lab), LIMITS).width == 96
+
+
+@pytest.mark.parametrize(
+    ("size", "result"), [((500, 250), (128, 64)), ((250, 1000), (32, 128)), ((999, 3), (128, 1))]
+)
+def test_large_pictures_are_shrunk(size: tuple[int, int], result: tuple[int, int]) -> None:
+    for kind in ("JPEG", "PNG"):
+        shrunk = normalise(encoded(picture(*size), kind), LIMITS)
+        assert (shrunk.width, shrunk.height) == opened(shrunk.bytes).size == result
+
+
+def test_phash_is_that_of_imagehash_and_survives_encoding() -> None:
+    for seed in range(20):
+        image = picture(seed=seed)
+        assert phash(image) == str(imagehash.phash(image))
+    apart = int(phash(picture()), 16) ^ int(normalise(encoded(picture(), quality=40), LIMITS).phash, 16)
+    assert apart.bit_count() <= 6
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"<html>not here", b"\x00" * 100, b"BM" + b"\x00" * 60])
+def test_no_image(data: bytes) -> None:
+    assert reason(data) == "not_an_image"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_truncated(kind: str, share: float) -> None:
+    data = encoded(picture(), kind)
+    assert reason(data[: int(len(data) * share)]) == "truncated"
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "GIF"])
+def test_truncated_of_other_kinds_is_never_a_picture(kind: str) -> None:
+    data = encoded(picture(), kind)
+    assert reason(data[: len(data) // 2]) in ("truncated", "corrupt", "not_an_image")
+
+
+def _png(width: int, height: int, extra: bytes = b"") -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + extra
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(1001, 1000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+def test_bombs_are_refused_before_they_are_decoded(width: int, height: int) -> None:
+    assert reason(_png(width, height)) == "too_many_pixels"
+
+
+def test_a_text_bomb_is_refused() -> None:
+    body = b"k\0\0" + zlib.compress(b"\0" * 70_000_000)
+    chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    assert reason(_png(10, 10, chunk)) in ("corrupt", "truncated")
+
+
+def _fine_or_reason(data: bytes) -> None:
+    try:
+        result = normalise(data, LIMITS)
+    except DecodeError as error:
+        assert error.status in ("not_an_image", "truncated", "corrupt", "too_many_pixels")
+    else:
+        assert opened(result.bytes).size == (result.width, result.height)
+        assert max(result.width, result.height) <= LIMITS.longest_side
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_random_bytes_never_crash(tail: bytes, head: bytes) -> None:
+    _fine_or_reason(head + tail)
+
+
+_SEEDS = [encoded(picture(40, 50), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "AVIF")]
+_SEEDS.append(
+    encoded(picture(40, 50), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03" + b"\0" * 20)
+)
+
+
+@given(
+    st.sampled_from(_SEEDS),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=6),
+    st.floats(0, 1),
+)
+@settings(max_examples=400, deadline=None)
+def test_mutated_pictures_never_crash(data: bytes, edits: list[tuple[float, bytes]], kept: float) -> None:
+    body = bytearray(data)
+    for place, new in edits:
+        start = int(place * len(body))
+        body[start : start + len(new)] = new
+    _fine_or_reason(bytes(body[: int(len(body) * max(kept, 0.5))]))
