@@ -23,8 +23,8 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or 3.12 with its venv module is needed, ${PYTHON:-no python3.11, python3.12 or python3 here}" \
-        "has none; install it (Debian: apt-get install python3.11-venv) or name one with PYTHON=/path/to/python3.11"
+    fail "Python 3.11 or 3.12 with its venv module is needed, ${PYTHON:-python3.11, python3.12 or python3} is not" \
+        "that or not here; install it (Debian: apt-get install python3.11-venv) or set PYTHON=/path/to/python3.11"
 }
 
 have_compiler() {
