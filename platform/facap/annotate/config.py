@@ -1,0 +1,127 @@
+"""Settings of the two annotation stages; importing this is light.
+
+`CaptionConfig` (the VLM) and `ModifyConfig` (the LLM) say what is written; `EngineConfig`, shared
+by both, says how vLLM runs. The defaults are the embedded size: our tiny models on two CPU cores.
+A real run changes `model`, `template`, `chat`, `max_tokens` and `engine.device`:
+
+    >>> config = CaptionConfig(model="/models/vlm-7b", template="caption_fashion", chat=True,
+    ...                        prepare="as_is", max_tokens=256, engine=EngineConfig(device="gpu"))
+    >>> config.result_settings()["engine"]
+    {'dtype': 'auto', 'max_model_len': None, 'engine_kwargs': {}}
+
+`result_settings` is what a stage's key is made from: numbers of workers, batch sizes and limits
+are not in it, so changing them redoes nothing.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from facap.config import StageConfig
+
+
+class EngineConfig(StageConfig):
+    """How vLLM runs: where, how many, how much at once."""
+
+    device: Literal["cpu", "gpu"] = Field(
+        "cpu", description="where the engine runs; gpu (not yet run on one by us) reserves whole GPUs"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="number type of the weights; auto is float32 on cpu, the checkpoint's on gpu"
+    )
+    max_model_len: int | None = Field(
+        None,
+        ge=32,
+        description="tokens, prompt, picture and answer together; none is all that the checkpoint allows",
+    )
+    engine_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="passed to vllm.AsyncEngineArgs last, over everything chosen here"
+    )
+    num_engines: int = Field(1, ge=1, description="engines side by side (replicas)")
+    tensor_parallel_size: int = Field(1, ge=1, description="devices that share one engine's weights")
+    batch_size: int = Field(
+        64, ge=1, description="rows handed to an engine at once; small loses less when one fails"
+    )
+    max_num_seqs: int = Field(128, ge=1, description="sequences an engine decodes at once")
+    cpu_threads: int = Field(1, ge=1, description="OpenMP threads of an engine, device=cpu only")
+    kv_cache_gib: int = Field(1, ge=1, description="GiB of an engine's key-value cache, device=cpu only")
+
+    def resolved_dtype(self) -> str:
+        """The dtype that vLLM is told: half precision is slow on most CPUs, so auto is float32 there."""
+        return "float32" if self.dtype == "auto" and self.device == "cpu" else self.dtype
+
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that can change what is written."""
+        return {
+            "dtype": self.resolved_dtype(),
+            "max_model_len": self.max_model_len,
+            "engine_kwargs": self.engine_kwargs,
+        }
+
+
+class GenerationConfig(StageConfig):
+    """What both stages have in common: the model, its prompt and its sampling."""
+
+    model: str = Field(description="facap/<name>, a checkpoint's folder, or a hub name")
+    template: str = Field(description="a prompt of annotate/prompts, or the path of a .jinja file")
+    chat: bool = Field(
+        False, description="put the prompt into the model's chat template; instruction-following models"
+    )
+    max_tokens: int = Field(64, ge=1, description="longest answer, tokens; one that reaches it is too_long")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy: the same answer every time")
+    max_chars: int = Field(
+        800, ge=1, description="longest cleaned text, characters; FACap's captions reach 550"
+    )
+    max_failure_rate: float = Field(0.05, ge=0, le=1, description="share of failed rows that stops the job")
+    taxonomy: str = Field(
+        "", description="path of a YAML file whose attributes are added to annotate/taxonomy.yaml"
+    )
+    engine: EngineConfig = Field(
+        default_factory=lambda: EngineConfig.model_validate({}), description="how vLLM runs"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "GenerationConfig":
+        longest = self.engine.max_model_len
+        if longest is not None and self.max_tokens >= longest:
+            raise ValueError(
+                f"max_tokens {self.max_tokens} should be below engine.max_model_len {longest}, which"
+                f" has to hold the prompt as well"
+            )
+        return self
+
+    def sampling_params(self) -> dict[str, Any]:
+        """What each request tells vLLM; rows record the hash of this."""
+        return {"max_tokens": self.max_tokens, "temperature": self.temperature, "seed": 0}
+
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that can change what is written: all but limits and worker counts."""
+        by_content = {"model", "template", "taxonomy"}  # keys take the hash of what these name
+        settings = self.model_dump(mode="json", exclude={"max_failure_rate", "engine"} | by_content)
+        return settings | {"sampling": self.sampling_params(), "engine": self.engine.result_settings()}
+
+
+class CaptionConfig(GenerationConfig):
+    """Stage 1: a VLM describes every kept image."""
+
+    model: str = Field("facap/tiny-captioner", description="the VLM: facap/<name>, a folder or a hub name")
+    template: str = Field(
+        "caption_plain", description="a prompt of annotate/prompts, or the path of a .jinja file"
+    )
+    prepare: Literal["square", "as_is"] = Field(
+        "square", description="square: pad and crop to image_px; as_is: the model's own processor does it all"
+    )
+    image_px: int = Field(128, ge=16, description="side of the prepared picture, px; prepare=square only")
+
+
+class ModifyConfig(GenerationConfig):
+    """Stage 2: an LLM writes what has to change from the reference to the target."""
+
+    model: str = Field("facap/tiny-writer", description="the LLM: facap/<name>, a folder or a hub name")
+    template: str = Field(
+        "modify_plain", description="a prompt of annotate/prompts, or the path of a .jinja file"
+    )
+    max_chars: int = Field(400, ge=1, description="longest text, characters; FACap's have 19 to 27 words")
+    max_failure_rate: float = Field(
+        0.1, ge=0, le=1, description="share of failed rows that stops the job; equal captions are such rows"
+    )

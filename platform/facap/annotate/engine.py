@@ -1,0 +1,211 @@
+"""The one place that builds vLLM on Ray Data (`ray.data.llm`), for both annotation stages.
+
+    >>> answers = generate(rows, config, request, with_image=True)      # doctest: +SKIP
+
+`rows` is any Ray dataset; `request(row)` returns a `Request` or a `Refusal` for each row and runs
+on the workers. `answers` has the columns that `request` keeps plus `raw`, `cut_off` (max_tokens ended
+it), `failure` and `error` (a row that no engine saw, or that it refused). One row in, one row out.
+
+On CPU an engine is two processes: Ray's actor (image preprocessing, detokenising) and the engine
+core with its OpenMP threads. device="gpu" takes vLLM's own defaults; not yet run on a GPU by us.
+"""
+
+import importlib.util
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from facap.annotate.config import GenerationConfig
+from facap.annotate.prompts import chat
+from facap.errors import ConfigError, StageFailed
+from facap.model import checkpoints
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from ray.data import Dataset
+
+FAILURE = "__inference_error__"  # ray.data.llm's column; rows that have it set skip every later step
+REFUSED = "engine_error"
+STARTING = "starting the engine (about 30 s)"
+ROWS_PER_PART = 128  # what a kill can lose of finished answers: two seconds' work
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the engine gets for one row; `keep` is carried through."""
+
+    keep: dict[str, Any]
+    prompt: str
+    image: "Image | None" = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that must not reach the engine: its status and one sentence on it."""
+
+    keep: dict[str, Any]
+    status: str
+    error: str
+
+
+def generate(
+    rows: "Dataset", config: GenerationConfig, request: Callable[[dict], Request | Refusal], with_image: bool
+) -> "Dataset":
+    """Lazily, `rows` answered by the model. Raises ConfigError if vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError("vLLM is not installed; install facap[cpu] or facap[gpu]")
+    from ray.data.llm import build_processor
+
+    processor = build_processor(
+        _processor_config(config),
+        preprocess=_Prepare(request, config.sampling_params(), config.chat, with_image),
+    )
+    return processor(rows).map(_Answer(config.max_tokens))
+
+
+def num_blocks(rows: int) -> int:
+    """How many blocks a dataset of `rows` rows is read in, so that answers come in a steady stream."""
+    return max(1, round(rows / ROWS_PER_PART))
+
+
+class _Prepare:
+    """Row -> the columns that ray.data.llm wants, and nothing else of the row."""
+
+    def __init__(self, request: Callable, sampling: dict, chat: bool, with_image: bool) -> None:
+        self.request, self.sampling, self.chat, self.with_image = request, sampling, chat, with_image
+
+    def __call__(self, row: dict) -> dict:
+        made = self.request(row)
+        row.clear()  # ray.data.llm carries what is left of the row through every step
+        prompt = "-" if isinstance(made, Refusal) else made.prompt
+        columns: dict[str, Any] = {
+            "keep": made.keep,
+            "status": made.status if isinstance(made, Refusal) else "",
+            "sampling_params": self.sampling,
+            FAILURE: made.error if isinstance(made, Refusal) else "",
+        }
+        if self.chat:
+            columns["messages"] = chat(prompt, self.with_image)
+        else:
+            columns["prompt"] = prompt
+        if self.with_image:
+            columns["multimodal_data"] = {"image": None if isinstance(made, Refusal) else made.image}
+        return columns
+
+
+class _Answer:
+    """The engine's columns -> keep + raw, cut_off, failure."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+
+    def __call__(self, row: dict) -> dict:
+        error = row[FAILURE] or None
+        return row["keep"] | {
+            "raw": None if error else row["generated_text"],
+            "cut_off": not error and row["num_generated_tokens"] >= self.max_tokens,
+            "failure": (row["status"] or REFUSED) if error else None,
+            "error": error,
+        }
+
+
+def _processor_config(config: GenerationConfig) -> Any:
+    from ray.data.llm import vLLMEngineProcessorConfig
+
+    engine = config.engine
+    bundles = {"bundles": [{"CPU": 1}] * engine.tensor_parallel_size}
+    return vLLMEngineProcessorConfig(
+        model_source=checkpoints.resolve(config.model),
+        engine_kwargs=engine_kwargs(config),
+        batch_size=engine.batch_size,
+        concurrency=(engine.num_engines, engine.num_engines),
+        runtime_env={"env_vars": environment(config)},
+        should_continue_on_error=True,  # one bad row must not fail the job
+        chat_template_stage=config.chat,
+        tokenize_stage=False,  # vLLM does both itself; pictures need the prompt as text
+        detokenize_stage=False,
+        log_engine_metrics=False,
+        placement_group_config=bundles if engine.device == "cpu" else None,
+    )
+
+
+def engine_kwargs(config: GenerationConfig) -> dict[str, Any]:
+    """The arguments of vLLM's engine; the settings' own engine_kwargs win."""
+    engine = config.engine
+    kwargs: dict[str, Any] = {
+        "dtype": engine.resolved_dtype(),
+        "max_model_len": engine.max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "disable_log_stats": True,
+        "mm_processor_cache_gb": 0,  # every picture comes once: hashing and caching it is waste
+    }
+    if engine.device == "cpu":
+        kwargs |= {"enforce_eager": True}  # compiling takes longer than small models run
+    return kwargs | engine.engine_kwargs
+
+
+def environment(config: GenerationConfig) -> dict[str, str]:
+    """Environment variables of the engine's processes."""
+    variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+    engine = config.engine
+    if engine.device == "cpu":
+        variables |= {
+            "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gib),
+            "OMP_NUM_THREADS": str(engine.cpu_threads),
+        }
+        if engine.tensor_parallel_size == 1:
+            # The worker inside the engine core instead of a third process: one import of vLLM
+            # (10 s of CPU) less. OpenMP's threads then come from OMP_NUM_THREADS.
+            variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    return variables
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ray Data without progress bars and console messages; its log files still get everything."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.actor_init_retry_on_errors = False  # a model that cannot be loaded stays so
+    handlers = [
+        handler
+        for name in ("ray", "ray.data")
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        with DataContext.current(context):
+            yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
+
+
+@contextmanager
+def explained(stage: str) -> Iterator[None]:
+    """Ray's and vLLM's failures as a StageFailed that names the cause in one sentence."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise StageFailed(
+            f"{stage}: the engine stopped ({_cause(str(error))}); what was written is kept, run again "
+            "to go on. vLLM's own messages are in Ray's worker logs"
+        ) from error
+
+
+def _cause(trace: str) -> str:
+    """The last error that a traceback names, on one line."""
+    lines = trace.strip().splitlines()
+    named = [i for i, line in enumerate(lines) if re.match(r"[\w.]*(?:Error|Exception)\b", line)]
+    return " ".join(" ".join(lines[named[-1] :] if named else lines[-1:]).split())[:300]

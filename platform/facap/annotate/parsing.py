@@ -1,0 +1,155 @@
+"""What a model wrote -> a clean text, or the reason why it is of no use. Nothing here raises.
+
+    >>> parse_caption(' Caption: "A navy cotton dress with long sleeves." ').text
+    'A navy cotton dress with long sleeves.'
+    >>> parse_caption("the the the the the the").status
+    'unparsable'
+
+Reasons, in the order in which they are looked for: `empty`, `too_long` (cut off by max_tokens,
+or over max_chars), `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy),
+`forbidden_phrase` (annotate/phrases.yaml) and `identical` (repeats a caption, or asks for nothing).
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import yaml
+
+from facap.annotate import taxonomy
+from facap.annotate.taxonomy import Taxonomy
+from facap.schemas import OK
+
+PHRASES = Path(__file__).resolve().parent / "phrases.yaml"
+CONCISE_WORDS = 45  # FACap's modification texts run to 44 words
+LOOP_LENGTH = 4  # the same word, or two in turn, this often running: a model that is stuck
+_LABEL = re.compile(
+    r"^(?:(?:sure|certainly|of course|okay|ok)\b[^:\n]*:|(?:caption|description|answer|request|change|"
+    r"modification(?: text)?)\s*:)\s*",
+    re.IGNORECASE,
+)
+_THINKING = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL | re.IGNORECASE)
+_SPECIAL = re.compile(r"<\|[^|>]{0,40}\|>|</?s>|\[/?INST\]|<(?:pad|unk|image|eos|bos)>", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffd]")
+_QUOTES = "\"'`“”‘’«»*"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The outcome for one answer; `text` is null unless `status` is ok."""
+
+    status: str
+    error: str | None = None
+    text: str | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    quality: float | None = None
+
+
+def clean(raw: str) -> str:
+    """`raw` as one line, without control marks, special tokens, thinking, labels and outer quotes."""
+    text = _SPECIAL.sub(" ", _THINKING.sub(" ", _CONTROL.sub(" ", raw)))
+    text = " ".join(text.replace("```", " ").split()).lstrip("-•> ")
+    text = _LABEL.sub("", text)
+    while len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
+        text = text[1:-1].strip()
+    return text.strip()
+
+
+def parse_caption(
+    raw: str, *, cut_off: bool = False, max_chars: int = 800, words: Taxonomy | None = None
+) -> Parsed:
+    """The caption in `raw` and the attributes that it states. `cut_off`: max_tokens ended it."""
+    text = clean(raw)
+    fault = _fault(text, cut_off, max_chars)
+    if fault:
+        return fault
+    attributes = (words or taxonomy.load()).attributes(text)
+    if not attributes:
+        return Parsed("unparsable", f"the caption names nothing of the taxonomy: {_short(text)}")
+    return Parsed(OK, None, text, attributes)
+
+
+def parse_modification(
+    raw: str,
+    reference_caption: str,
+    target_caption: str,
+    *,
+    cut_off: bool = False,
+    max_chars: int = 400,
+    words: Taxonomy | None = None,
+) -> Parsed:
+    """The modification text in `raw`, judged against the two captions that it was written from."""
+    text = clean(raw)
+    fault = _fault(text, cut_off, max_chars)
+    if fault:
+        return fault
+    phrase = _forbidden().search(_plain(text))
+    if phrase:
+        return Parsed("forbidden_phrase", f"the text says '{phrase.group()}': {_short(text)}")
+    if _plain(text) in {_plain(reference_caption), _plain(target_caption)}:
+        return Parsed("identical", f"the text repeats a caption: {_short(text)}")
+    if _plain(text) in _no_change():
+        return Parsed("identical", f"the text asks for no change: {_short(text)}")
+    checks = _checks(text, reference_caption, target_caption, words or taxonomy.load())
+    return Parsed(OK, None, text, quality=sum(checks.values()) / len(checks))
+
+
+def _checks(text: str, reference_caption: str, target_caption: str, words: Taxonomy) -> dict[str, bool]:
+    """What a good text fulfils; `quality` is the share that holds."""
+    reference, target = words.attributes(reference_caption), words.attributes(target_caption)
+    changed = {k for k in reference.keys() | target.keys() if reference.get(k) != target.get(k)}
+    mentions = list(words.mentions(text))
+    target_values = {value for joined in target.values() for value in joined.split(", ")}
+    return {
+        "names a change": bool(changed & {m.attribute for m in mentions}) or not changed,
+        "asks only for what the target has": all(m.negated or m.value in target_values for m in mentions),
+        "is concise": len(text.split()) <= CONCISE_WORDS,
+    }
+
+
+def _fault(text: str, cut_off: bool, max_chars: int) -> Parsed | None:
+    if not text:
+        return Parsed("empty", "the model wrote nothing")
+    if cut_off or len(text) > max_chars:
+        limit = "max_tokens" if cut_off else f"max_chars ({max_chars})"
+        return Parsed("too_long", f"the text ran over {limit}: {_short(text)}")
+    tokens = re.findall(r"[^\W_]+", text.lower())
+    if sum(any(c.isalpha() for c in token) for token in tokens) < 2:
+        return Parsed("unparsable", f"fewer than two words: {_short(text)}")
+    for width in (1, 2):
+        run = 1
+        for before, after in zip(tokens, tokens[width:], strict=False):
+            run = run + 1 if before == after else 1
+            if run >= LOOP_LENGTH * width:
+                return Parsed("unparsable", f"the same words over and over: {_short(text)}")
+    return None
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"[\w'/-]+", text.lower().replace("’", "'")))
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+@cache
+def _phrases() -> dict[str, list[str]]:
+    return yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+
+
+@cache
+def _no_change() -> frozenset[str]:
+    return frozenset(_plain(phrase) for phrase in _phrases()["no_change"])
+
+
+@cache
+def _forbidden() -> re.Pattern[str]:
+    filled = {
+        phrase.replace("{garment}", garment)
+        for phrase, garment in product(_phrases()["forbidden"], _phrases()["garments"])
+    }
+    longest_first = sorted(map(_plain, filled), key=lambda phrase: (-len(phrase), phrase))
+    return re.compile(rf"(?<![\w])(?:{'|'.join(map(re.escape, longest_first))})(?![\w])")

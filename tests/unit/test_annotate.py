@@ -1,0 +1,165 @@
+"""Prompts, settings, keys, and the pure parts of the two annotation stages."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts
+from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
+from facap.errors import ConfigError
+from facap.schemas import CATEGORIES
+
+PAIR = {
+    "category": "dress",
+    "reference_caption": "a red dress",
+    "target_caption": "a navy dress",
+    "reference_attributes": {"colour": "red"},
+    "target_attributes": {"colour": "navy"},
+}
+
+
+def test_the_tiny_models_get_the_texts_that_they_were_trained_on() -> None:
+    assert prompts.load("caption_plain").render(category="dress") == "a picture of"
+    assert (
+        prompts.load("modify_plain").render(**PAIR)
+        == "reference : a red dress target : a navy dress change :"
+    )
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_prompts_for_real_models(category: str) -> None:
+    caption = prompts.load("caption_fashion").render(category=category)
+    modify = prompts.load("modify_fashion").render(**(PAIR | {"category": category}))
+    assert category in caption and category in modify
+    assert "colour becomes navy" in modify and "{" not in caption + modify
+    assert caption.startswith("You describe") and modify.startswith("A shopper")
+
+
+def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "own.jinja"
+    own.write_text("what {{ category }}?")
+    prompt = prompts.load(str(own))
+    assert prompt.render(category="skirt") == "what skirt?"
+    assert prompt.hash != prompts.load("caption_plain").hash
+    own.write_text("{{ colour }}")
+    with pytest.raises(ConfigError, match=r"'colour' is undefined; it may use category"):
+        prompts.load(str(own)).render(category="skirt")
+    own.write_text("{% if %}")
+    with pytest.raises(ConfigError, match="line 1"):
+        prompts.load(str(own))
+    with pytest.raises(ConfigError, match="shipped are caption_fashion, caption_plain"):
+        prompts.load("captoin")
+
+
+def test_chat_puts_the_picture_first() -> None:
+    assert prompts.chat("hi", with_image=False) == [{"role": "user", "content": "hi"}]
+    content = prompts.chat("hi", with_image=True)[0]["content"]
+    assert [part["type"] for part in content] == ["image", "text"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_tokens": 32},
+        {"temperature": 0.5},
+        {"prepare": "as_is"},
+        {"image_px": 64},
+        {"chat": True},
+        {"max_chars": 100},
+        {"template": "caption_fashion"},
+        {"model": "facap/tiny-writer"},
+        {"engine": {"dtype": "bfloat16"}},
+        {"engine": {"engine_kwargs": {"quantization": "fp8"}}},
+    ],
+)
+def test_settings_that_change_captions_change_the_key(change: dict) -> None:
+    before = caption_pipeline.key(CaptionConfig(), "images1")
+    assert caption_pipeline.key(CaptionConfig(**change), "images1") != before
+    assert caption_pipeline.key(CaptionConfig(), "images2") != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_failure_rate": 0.5},
+        {"engine": {"num_engines": 4}},
+        {"engine": {"batch_size": 8, "max_num_seqs": 8, "cpu_threads": 2, "kv_cache_gib": 2}},
+        {"engine": {"tensor_parallel_size": 2}},
+        {"engine": {"dtype": "float32"}},  # what auto means on cpu
+    ],
+)
+def test_workers_and_limits_do_not(change: dict) -> None:
+    assert caption_pipeline.key(CaptionConfig(**change), "i") == caption_pipeline.key(CaptionConfig(), "i")
+    assert modify_pipeline.key(ModifyConfig(**change), "p", "c") == modify_pipeline.key(
+        ModifyConfig(), "p", "c"
+    )
+
+
+def test_words_of_ones_own_change_the_key_by_content(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("heel:\n  values:\n    flat: []\n")
+    second.write_text(first.read_text())
+    plain, a, b = (
+        modify_pipeline.key(ModifyConfig(taxonomy=t), "p", "c") for t in ("", str(first), str(second))
+    )
+    assert plain != a == b
+
+
+def test_no_room_for_the_prompt_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="max_tokens 64 should be below"):
+        CaptionConfig(engine=EngineConfig(max_model_len=64))
+
+
+def test_engine_arguments() -> None:
+    cpu = engine.engine_kwargs(CaptionConfig(engine=EngineConfig(engine_kwargs={"max_num_seqs": 7})))
+    assert cpu["dtype"] == "float32" and cpu["enforce_eager"] and cpu["max_num_seqs"] == 7
+    gpu = CaptionConfig(engine=EngineConfig(device="gpu", tensor_parallel_size=2))
+    assert engine.engine_kwargs(gpu)["dtype"] == "auto" and "enforce_eager" not in engine.engine_kwargs(gpu)
+    assert not any("CPU" in name or "OMP" in name for name in engine.environment(gpu))
+    assert engine.environment(CaptionConfig())["VLLM_CPU_KVCACHE_SPACE"] == "1"
+
+
+def test_kept_images() -> None:
+    images = pa.table(
+        {
+            "item_id": ["a", "b", "c"],
+            "status": ["ok", "http_404", "ok"],
+            "duplicate_of": pa.array([None, None, "a"], pa.string()),
+        }
+    )
+    assert caption_pipeline.keep(images).column("item_id").to_pylist() == ["a"]
+
+
+def test_pairs_meet_their_captions() -> None:
+    pairs = [{"reference_id": a, "target_id": b} for a, b in ("xy", "xz", "zx", "xw")]
+    ready, refused = modify_pipeline.match(pairs, {"x": "red", "y": "navy", "w": "red"})
+    assert [(r["reference_caption"], r["target_caption"]) for r in ready] == [("red", "navy")]
+    assert [r["status"] for r in refused] == ["caption_missing", "caption_missing", "identical"]
+    assert all("image z" in r["error"] for r in refused[:2])
+
+
+def test_an_undecodable_picture_is_refused() -> None:
+    ask = caption_pipeline._Ask(CaptionConfig())
+    row = {"image_id": "i", "item_id": "t", "product_id": "p", "category": "top"}
+    for content in (b"", b"\xff\xd8 no", None):
+        made = ask(row | {"bytes": content})
+        assert isinstance(made, engine.Refusal) and made.status == "undecodable"
+        assert made.keep == row
+
+
+def test_configs_import_lightly() -> None:
+    code = (
+        "import sys, facap.annotate.config; heavy = {'ray', 'torch', 'vllm', 'mlflow'} & sys.modules.keys();"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_cause_of_a_failure_is_one_line() -> None:
+    trace = "Traceback:\n  File x\nValueError: first\n\nTraceback:\npydantic.OtherError: 1 error\n  too long"
+    assert engine._cause(trace) == "pydantic.OtherError: 1 error too long"
+    assert engine._cause("it died") == "it died"
