@@ -22,7 +22,7 @@ setup: ## .venv with the pinned libraries and facap; the other targets call it
 	@requirements/install.sh
 
 quickstart: setup ## a catalogue through every stage, then the search page; SERVE=0 ends instead, ARGS="--workspace DIR ..."
-	@$(PY) -m jobs.quickstart $(if $(filter 0,$(SERVE)),--no-serve) $(ARGS)
+	@$(PY) -m jobs.quickstart $(if $(filter 0,$(SERVE)),--serve_after false) $(ARGS)
 
 test: lint ## lint, types and every test, the fast ones first
 	@requirements/chromium.sh

@@ -17,7 +17,13 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
 
 from facap.errors import ConfigError
 
@@ -47,8 +53,9 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 def parse(model: type[Model], argv: list[str], prog: str, description: str) -> Model:
     """`model` filled from `--config FILE`, FACAP_* variables and `--section.key value` flags.
 
-    Raises ConfigError for an unreadable file, an unknown key or a value out of range;
-    exits 0 after `--help`.
+    `model_fields_set`, of every section too, has just the settings that one of the three gave.
+    Raises ConfigError for an unreadable file, an unknown key or a value out of range; exits 0
+    after `--help`.
     """
     argv, from_file = _take_config_file(argv)
     _check_environment(model)
@@ -71,7 +78,20 @@ def parse(model: type[Model], argv: list[str], prog: str, description: str) -> M
         raise ConfigError(_explain_flags(str(error), model)) from error
     except ValidationError as error:
         raise ConfigError(_explain(error, model)) from error
-    return model.model_validate(settings.model_dump())
+    given = [from_file, EnvSettingsSource(base)(), flags()]
+    return _mark_given(model.model_validate(settings.model_dump()), given)
+
+
+def _mark_given(filled: Model, given: list[Any]) -> Model:
+    """`filled` with `model_fields_set` reduced to the keys that occur in one of the `given` mappings."""
+    mappings = [source for source in given if isinstance(source, dict)]
+    values = {
+        name: _mark_given(value, [source.get(name) for source in mappings])
+        if isinstance(value, BaseModel)
+        else value
+        for name, value in filled
+    }
+    return filled.model_construct(_fields_set=set().union(*mappings), **values)
 
 
 def _take_config_file(argv: list[str]) -> tuple[list[str], dict[str, Any]]:

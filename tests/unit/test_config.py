@@ -184,6 +184,18 @@ def test_help_lists_every_setting_with_its_description(capsys: pytest.CaptureFix
     assert "default: 0.0003" in text
 
 
+def test_what_was_given_can_be_told_from_defaults(yaml_file: Path, monkeypatch: pytest.MonkeyPatch):
+    assert settings().model_fields_set == set()
+    assert settings().crawl.model_fields_set == set()
+    monkeypatch.setenv("FACAP_CRAWL__NUM_WORKERS", "5")
+    got = settings("--config", str(yaml_file), "--no-crawl.respect_robots", "--workspace", "workspace")
+    assert got.model_fields_set == {"workspace", "crawl", "train"}
+    assert got.crawl.model_fields_set == {"timeout_s", "hosts", "num_workers", "respect_robots"}
+    assert got.train.optimiser.model_fields_set == {"learning_rate"}
+    assert isinstance(got.train.optimiser, Optimiser)
+    assert settings("--crawl", '{"order": "random"}').crawl.model_fields_set == {"order", "num_workers"}
+
+
 def test_stage_configs_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         Crawl().timeout_s = 3
