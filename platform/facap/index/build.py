@@ -111,6 +111,17 @@ def read_metadata(folder: str) -> IndexMetadata:
         ) from error
 
 
+def read_ids(folder: str) -> pa.Table:
+    """ids.parquet of the index in `folder`: what each vector shows, in the order of the vectors."""
+    try:
+        fs, base = FileSystem.from_uri(folder)
+        return pq.ParquetFile(f"{base}/{IDS_FILE}", filesystem=fs).read()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ContractError(
+            f"index: {folder}/{IDS_FILE} cannot be read ({error}); run the job build_index again"
+        ) from error
+
+
 def require_model(metadata: IndexMetadata, model_version: str, model_fingerprint: str) -> None:
     """Raises ContractError unless the index was made by exactly this model.
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from facap.errors import ContractError
-from facap.index.build import IDS_FILE, VECTORS_FILE, IndexMetadata, read_metadata
+from facap.index.build import VECTORS_FILE, IndexMetadata, read_ids, read_metadata
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,12 @@ class CatalogIndex:
     def load(cls, folder: str) -> "CatalogIndex":
         """The index in `folder` (a path or URI); ContractError if it is incomplete."""
         metadata = read_metadata(folder)
+        ids = read_ids(folder)
         try:
             fs, base = FileSystem.from_uri(folder)
-            with fs.open_input_file(f"{base}/{IDS_FILE}") as source:
-                ids = pq.read_table(source)
             with fs.open_input_stream(f"{base}/{VECTORS_FILE}") as source:
                 index = faiss.read_index(faiss.PyCallbackIOReader(source.read))
-        except (OSError, RuntimeError, pa.ArrowInvalid) as error:
+        except (OSError, RuntimeError) as error:
             raise ContractError(
                 f"index: {folder} cannot be opened ({error}); run the job build_index again"
             ) from error

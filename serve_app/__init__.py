@@ -1,0 +1,1 @@
+"""The online service: a Ray Serve application that answers composed queries over one catalogue index."""
