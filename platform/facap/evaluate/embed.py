@@ -56,7 +56,7 @@ def embed(
         asked.setdefault(query.reference_id, []).append((number, query.text))
     wanted = pa.array([candidate.image_id for candidate in gallery], pa.string())
     columns = ["image_id", "bytes", "status", "duplicate_of"]
-    images = ray.data.read_parquet(store.files("images"), columns=columns)
+    images = ray.data.read_parquet(store.files("images")).select_columns(columns)
     selected = images.map_batches(_Select(wanted), batch_format="pyarrow", batch_size=None)
     embedded = selected.map_batches(
         _Embedder,

@@ -96,7 +96,7 @@ def embed(
     import ray
 
     columns = ["image_id", "bytes", "status", "duplicate_of"]
-    rows = ray.data.read_parquet(store.files("images"), columns=columns)
+    rows = ray.data.read_parquet(store.files("images")).select_columns(columns)
     embedded = rows.map_batches(
         _Embedder,
         fn_constructor_kwargs={"base": config.base, "image_ids": image_ids, "batch_size": config.batch_size},

@@ -1,0 +1,227 @@
+"""Pair mining and evaluation on real Ray with rendered garments and the tiny retrieval checkpoint."""
+
+import io
+import random
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from facap.catalog.drawing import render, sample_view
+from facap.catalog.garments import sample_garment, sample_variant
+from facap.errors import StageFailed
+from facap.evaluate import pipeline as evaluation
+from facap.evaluate.config import EvaluateConfig
+from facap.evaluate.metrics import metric_names
+from facap.evaluate.report import retrieval_table
+from facap.progress import Progress
+from facap.schemas import CAPTIONS, IMAGES, METRICS, PAIRS, TRIPLETS, conform, from_rows
+from facap.splits import split_of
+from facap.store import Store
+from facap.tracking import open_client
+from facap.triplets import pipeline as mining
+from facap.triplets.config import PairsConfig
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+NUM_PRODUCTS = 30  # of two views each
+PAIRS_CONFIG = PairsConfig(min_similarity=-1, max_similarity=1, max_changes=6, num_workers=1)
+
+
+def jpeg(pixels) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG")
+    return out.getvalue()
+
+
+def product_ids() -> list[str]:
+    """Half of them of the test split, so that few pictures make a gallery."""
+    test = [f"p{i}" for i in range(500) if split_of(f"p{i}") == "test"]
+    train = [f"p{i}" for i in range(500) if split_of(f"p{i}") == "train"]
+    return [*test[: NUM_PRODUCTS // 2], *train[: NUM_PRODUCTS // 2]]
+
+
+def rows_of_catalogue() -> tuple[list[dict], list[dict]]:
+    """IMAGES and CAPTIONS rows: families of variants in two categories, and some failures."""
+    rng = random.Random(0)
+    images, captions = [], []
+    for number, product_id in enumerate(product_ids()):
+        if number % 5 == 0:
+            family = sample_garment(rng, ("dress", "top")[number // 5 % 2])
+        garment = family if number % 5 == 0 else sample_variant(rng, family)
+        for view in range(2):
+            image_id = f"{product_id}-{view}"
+            common = {"product_id": product_id, "category": garment.category, "status": "ok"}
+            common |= {"image_id": image_id, "item_id": "item-" + image_id}
+            pixels = render(garment, sample_view(rng), width=128)
+            fetched = {"url": "http://shop", "bytes": jpeg(pixels), "fetched_at": datetime.now(UTC)}
+            images.append(common | fetched)
+            models = {"caption": "-", "model": "m", "prompt_hash": "p", "params_hash": "p"}
+            captions.append(common | models | {"attributes": garment.attributes()})
+    images.append(images[0] | {"item_id": "copy", "duplicate_of": images[0]["item_id"]})
+    images.append(images[0] | {"item_id": "dead", "image_id": None, "bytes": None, "status": "http_404"})
+    captions[1] |= {"status": "no_answer", "attributes": None}
+    return images, captions
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(str(tmp_path_factory.mktemp("workspace")))
+    images, captions = rows_of_catalogue()
+    for name, schema, rows in (("images", IMAGES, images), ("captions", CAPTIONS, captions)):
+        stage = store.stage(name, schema, "k")
+        for start in range(0, len(rows), 25):  # several parts
+            stage.write(from_rows(rows[start : start + 25], schema))
+        stage.commit(config={}, inputs={})
+    return store
+
+
+@pytest.fixture(scope="module")
+def pairs(store: Store) -> list[dict]:
+    report = mining.run(store, PAIRS_CONFIG, Progress("pairs"))
+    assert report.rows_in == 2 * NUM_PRODUCTS and report.rows_in == report.rows_out + report.failed
+    assert report.failures["no_caption"] == 1
+    return conform(store.read("pairs"), PAIRS).to_pylist()
+
+
+def test_every_captioned_image_is_a_reference_once_or_counted(store: Store, pairs: list[dict]) -> None:
+    failures = store.require("pairs").extra["failures"]
+    references = [pair["reference_id"] for pair in pairs]
+    assert len(set(references)) == len(references) == 2 * NUM_PRODUCTS - sum(failures.values())
+    assert max(Counter(pair["target_id"] for pair in pairs).values()) <= PAIRS_CONFIG.max_target_uses
+    for pair in pairs:
+        products = [pair[side].partition("-")[0] for side in ("reference_id", "target_id")]
+        assert products[0] != products[1]
+        assert {split_of(product) for product in products} == {pair["split"]}
+    assert {pair["split"] for pair in pairs} == {"train", "test"}
+
+
+def test_mining_again_reuses_and_a_killed_run_adds_only_what_is_missing(
+    store: Store, pairs: list[dict]
+) -> None:
+    assert mining.run(store, PAIRS_CONFIG, Progress("pairs")).reused
+    manifest = store.require("pairs")
+    Path(store.path("pairs", "manifest.json")).unlink()  # killed before the commit, a part half there
+    stage = store.stage("pairs", PAIRS, manifest.key)
+    stage.replace(stage.parts()[0], from_rows(pairs[:7], PAIRS))
+    assert not mining.run(store, PAIRS_CONFIG.model_copy(update={"batch_size": 16}), Progress("pairs")).reused
+    again = store.read("pairs").sort_by("reference_id").to_pylist()
+    assert [(p["reference_id"], p["target_id"]) for p in again] == [
+        (p["reference_id"], p["target_id"]) for p in pairs
+    ]
+
+
+def test_too_many_images_without_a_pair_stop_the_stage(
+    store: Store, pairs: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mining, "embed", lambda *_: {})  # as if all pictures were damaged
+    strict = PAIRS_CONFIG.model_copy(update={"max_similarity": 0.9})
+    with pytest.raises(StageFailed, match="59 no_vector"):
+        mining.run(store, strict, Progress("pairs"))
+    assert store.require("pairs").rows == len(pairs)
+
+
+def write_triplets(store: Store, pairs: list[dict]) -> None:
+    constant = {"quality": 1.0, "model": "m", "prompt_hash": "p", "params_hash": "p"}
+    rows = []
+    for number, pair in enumerate(pairs):
+        row = {k: v for k, v in pair.items() if k != "similarity"} | constant
+        failed = {"status": "no_answer", "modification": None} if number == 0 else {"status": "ok"}
+        rows.append(row | {"modification": "make it red"} | failed)
+    stage = store.stage("triplets", TRIPLETS, "k")
+    stage.write(from_rows(rows, TRIPLETS))
+    stage.commit(config={}, inputs={})
+
+
+def write_model(store: Store) -> None:
+    from facap.model.config import FashionBlip2Config
+    from facap.model.fashionblip2 import FashionBlip2
+    from facap.model.preprocess import MAX_TEXT_TOKENS
+    from facap.model.saved import save_pretrained
+    from facap.model.text import Tokens
+
+    config = FashionBlip2Config()
+    stage = store.stage("model", None, "k")
+    tokens = Tokens.load(config.base, MAX_TEXT_TOKENS)
+    stage.commit({}, {}, files=save_pretrained(FashionBlip2.from_base(config), tokens, stage.folder))
+
+
+def test_evaluation_scores_model_and_baselines(store: Store, pairs: list[dict]) -> None:
+    write_triplets(store, pairs)
+    write_model(store)
+    config = EvaluateConfig(bootstrap_samples=200, num_workers=1)
+    report = evaluation.run(store, config, Progress("evaluate"))
+    queries = sum(
+        row["split"] == "test" and row["status"] == "ok" for row in store.read("triplets").to_pylist()
+    )
+    assert report.rows_in == queries > 10
+    assert evaluation.run(store, config, Progress("evaluate")).reused
+
+    metrics = conform(store.read("metrics"), METRICS)
+    rows = {
+        (r["model_version"].partition("@")[0], r["category"], r["metric"]): r for r in metrics.to_pylist()
+    }
+    names = ["fashionblip2", "baseline/image_only", "baseline/text_only", "baseline/sum"]
+    assert len(rows) == metrics.num_rows == len(names) * 3 * len(metric_names())
+    assert {row["model_version"] for row in rows.values()} >= {f"fashionblip2@{store.fingerprint('model')}"}
+    for row in rows.values():
+        assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    by_category = Counter({c: rows["fashionblip2", c, "recall@1"]["num_queries"] for c in ("dress", "top")})
+    assert by_category.total() == queries == rows["fashionblip2", "all", "recall@1"]["num_queries"]
+    # 15 test products of two views, in two categories, the reference left out of each gallery
+    sizes = [rows["fashionblip2", c, "recall@1"]["gallery_size"] for c in ("dress", "top")]
+    assert sum(sizes) == NUM_PRODUCTS - 2
+    for name in names:
+        strict, loose = (rows[name, "all", f"recall{kind}@5"]["value"] for kind in ("", "_product"))
+        assert strict <= loose
+
+    table = retrieval_table(metrics)
+    assert [line for line in table.splitlines() if line.startswith("fashionblip2")]
+    client = open_client(store, "")
+    experiment = client.get_experiment_by_name("facap")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "evaluate"
+    assert run.data.metrics["recall_at_10"] == rows["fashionblip2", "all", "recall@10"]["value"]
+    assert "baseline/sum/top/recall_product_at_10" in run.data.metrics
+
+
+def test_actor_rows_are_the_vectors_of_the_encoders(store: Store, pairs: list[dict]) -> None:
+    import numpy as np
+
+    from facap.evaluate.embed import Scored, _Embedder
+    from facap.model.baselines import Baseline
+    from facap.model.preprocess import decode
+
+    images = store.read("images").slice(0, 3).select(["image_id", "bytes"])
+    ids = images.column("image_id").to_pylist()
+    asked = {ids[0]: [(5, "make it blue")], ids[2]: [(6, "make it red"), (7, "give it a belt")]}
+    rows = _Embedder([Scored("sum", "facap/tiny-retrieval", "sum")], asked, batch_size=2)(images).to_pylist()
+    pictures = {row["image_id"]: decode(row["bytes"]) for row in images.to_pylist()}
+    baseline = Baseline.load("facap/tiny-retrieval", "sum")
+    for row in rows:
+        picture = pictures[row["image_id"]]
+        texts = dict(asked.get(row["image_id"], []))
+        query = row["query"]
+        expected = (
+            baseline.candidates([picture]) if query is None else baseline.queries([picture], [texts[query]])
+        )
+        np.testing.assert_allclose(row["sum"], expected[0], atol=1e-4)
+    assert sorted(row["query"] for row in rows if row["query"] is not None) == [5, 6, 7]
+    assert sorted(row["image_id"] for row in rows if row["query"] is None) == sorted(ids)
+
+
+def test_no_test_query_is_a_clear_error(store: Store, pairs: list[dict]) -> None:
+    other = Store(store.path("other"))
+    for name, schema in (("images", IMAGES), ("triplets", TRIPLETS)):
+        stage = other.stage(name, schema, "k")
+        table = store.read(name)
+        if name == "triplets":
+            table = from_rows([row | {"split": "train"} for row in table.to_pylist()], TRIPLETS)
+        stage.write(table)
+        stage.commit({}, {})
+    write_model(other)
+    with pytest.raises(StageFailed, match="no test row"):
+        evaluation.run(other, EvaluateConfig(), Progress("evaluate"))
+    assert other.manifest("metrics") is None
