@@ -1,0 +1,179 @@
+"""A local Ray cluster with token authentication, as cluster/local_cluster.sh starts it, and a job on it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from facap.store import Store
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+BIN = ROOT / ".venv" / "bin"
+START_TIMEOUT_S = 180
+
+
+@dataclass(frozen=True)
+class Cluster:
+    address: str
+    token_file: Path
+    log: Path
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment without what would reach another Ray or another token."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "FACAP_"))}
+    return {**ours, "PATH": f"{BIN}:{ours['PATH']}", **changes}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="fc-", dir="/tmp"))  # short: Ray puts unix sockets below it
+    gcs, dashboard, agent, client = free_ports(4)
+    started = Cluster(f"http://127.0.0.1:{dashboard}", folder / "token", folder / "head.log")
+    command = [
+        str(ROOT / "cluster" / "local_cluster.sh"),
+        f"--port={gcs}",
+        f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={agent}",
+        f"--ray-client-server-port={client}",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        "--num-cpus=2",
+        f"--object-store-memory={200 * 1024**2}",
+        f"--temp-dir={folder / 'r'}",
+    ]
+    with started.log.open("w") as log:
+        head = subprocess.Popen(
+            command, env=environment(RAY_AUTH_TOKEN_PATH=str(started.token_file)), stdout=log, stderr=log
+        )
+    try:
+        wait_for(head, started)
+        yield started
+    finally:
+        head.send_signal(signal.SIGTERM)  # ray start --block ends what it started, and nothing else
+        try:
+            head.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            head.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for(head: subprocess.Popen, cluster: Cluster) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert head.poll() is None, cluster.log.read_text()
+        try:
+            urllib.request.urlopen(f"{cluster.address}/api/jobs/", timeout=5)
+        except urllib.error.HTTPError as error:
+            assert error.code == 401  # up, and asking for a token
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"Ray was not up after {START_TIMEOUT_S} s: {cluster.log.read_text()}")
+
+
+def submit(cluster: Cluster, *entrypoint: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "ray"), "job", "submit", "--address", cluster.address]
+    return subprocess.run(
+        [*command, "--runtime-env", "cluster/runtime_env.yaml", "--", *entrypoint],
+        env=environment(**variables),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+
+WHERE = """
+import ray
+ray.init()
+@ray.remote
+def packages():
+    import facap, jobs, serve_app, platform
+    return [m.__file__ for m in (facap, jobs, serve_app, platform)]
+for name, file in zip(("facap", "jobs", "serve_app", "platform"), ray.get(packages.remote())):
+    print("imported", name, file)
+"""
+
+
+def test_a_job_of_the_pipeline_runs_on_the_cluster_with_the_code_that_was_sent(
+    cluster: Cluster, tmp_path: Path
+):
+    workspace = tmp_path / "workspace"
+    job = f"python -m jobs.build_catalog --workspace {workspace} --catalog.num_products 12"
+    done = submit(
+        cluster,
+        "sh",
+        "-c",
+        f"{job} && python -c '{WHERE}'",
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN_PATH=str(cluster.token_file),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "succeeded" in done.stdout + done.stderr
+
+    store = Store(str(workspace))
+    items = store.read("items")
+    assert items.num_rows == store.require("items").rows >= 12
+    assert "Ray runs on the cluster at" in done.stdout
+
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("imported ")]
+    files = {name: file for _, name, file in lines}
+    sent = str(cluster.token_file.parent / "r")
+    assert all(files[name].startswith(sent) for name in ("facap", "jobs", "serve_app")), files
+    assert not files["platform"].startswith((sent, str(ROOT / "platform")))
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "Missing authentication token"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, "Invalid authentication token"),
+    ],
+    ids=["without a token", "with a wrong token"],
+)
+def test_submission_without_the_token_is_refused(
+    cluster: Cluster, variables: dict[str, str], message: str, tmp_path: Path
+):
+    proof = tmp_path / "it-ran"
+    done = submit(cluster, "touch", str(proof), **variables)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert not proof.exists()
+
+
+def test_the_rest_interface_refuses_too(cluster: Cluster):
+    request = urllib.request.Request(
+        f"{cluster.address}/api/jobs/",
+        data=b'{"entrypoint": "true"}',
+        headers={"content-type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=10)
+    assert refusal.value.code == 401
+
+
+def test_the_token_is_readable_by_its_owner_only(cluster: Cluster):
+    assert cluster.token_file.stat().st_mode & 0o077 == 0
+    assert len(cluster.token_file.read_text()) == 64
