@@ -21,6 +21,9 @@ done
 
 export PATH="$(pwd)/.venv/bin:$PATH" # so that a job's `python` is the one with the libraries
 export RAY_AUTH_MODE=token
+# a busy machine takes its time; Ray's own patience with its dashboard and agents is a minute and half of one
+export RAY_DASHBOARD_STARTUP_TIMEOUT_S=180 RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT=120
+export RAY_agent_register_timeout_ms=120000
 export RAY_AUTH_TOKEN_PATH="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
 if [ ! -s "$RAY_AUTH_TOKEN_PATH" ]; then
     mkdir -p "$(dirname "$RAY_AUTH_TOKEN_PATH")"

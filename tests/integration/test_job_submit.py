@@ -20,7 +20,7 @@ from facap.store import Store
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv" / "bin"
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = 240
 
 
 @dataclass(frozen=True)
