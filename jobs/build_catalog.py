@@ -1,0 +1,19 @@
+"""Reads a product manifest, or renders the demo catalogue if there is none -> ITEMS."""
+
+import sys
+
+from facap.progress import Progress, StageReport
+from facap.store import Store
+from jobs.job_runner import run_job
+from jobs.job_settings import Settings
+
+
+def build_catalog(store: Store, settings: Settings, progress: Progress) -> StageReport:
+    """The stage with its settings."""
+    from facap.catalog import pipeline
+
+    return pipeline.run(store, settings.catalog, progress)
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("catalog", __doc__, build_catalog))

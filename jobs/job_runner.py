@@ -1,0 +1,152 @@
+"""What every job does around its stage: settings, workspace, Ray, the log files, errors as one sentence.
+
+A job is a function `(store, settings, progress) -> StageReport`; `run_job` gives it what it needs
+and turns a FacapError into exit code 1. Inside `ray job submit`, or with RAY_ADDRESS set, it joins
+that cluster; otherwise it starts a Ray of its own on this machine.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from facap.errors import FacapError, ResourceError
+from facap.progress import Progress, StageReport, table
+from facap.store import Store
+from jobs.job_settings import Settings, load_settings, program
+
+Job = Callable[[Store, Settings, Progress], StageReport]
+NEEDED_GIB = 5.0  # vLLM, Ray and a training run side by side on the embedded size, measured
+OBJECT_STORE_BYTES = 1024**3
+
+
+Afterwards = Callable[[Store, Settings], None]
+
+
+def run_job(stage: str, description: str | None, job: Job) -> int:
+    """Runs one job; returns its exit code."""
+    return run_jobs(description, {stage: job})
+
+
+def run_jobs(
+    description: str | None,
+    jobs: Mapping[str, Job],
+    afterwards: Afterwards | None = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Runs `jobs` (stage -> job) in order, prints the stage table, then calls `afterwards`.
+
+    Ray is up throughout. Returns the exit code: 0, 1 after an error, 130 after Ctrl-C.
+    """
+    screen = sys.stderr
+    try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        settings = load_settings(words, program(), description or "")
+        store = Store(settings.workspace)
+        store.check_writable()
+        check_memory()
+        with noise_to_file(store) as screen, ray_session():
+            reports = []
+            for number, (stage, job) in enumerate(jobs.items(), 1):
+                print(f"[{number}/{len(jobs)}] {stage}: {_headline(job)}", flush=True)
+                reports.append(job(store, settings, Progress(stage)))
+                print(f"  {stage:<9} {_outcome(reports[-1])}", flush=True)
+            print("\n" + table(reports) + "\n", flush=True)
+            if afterwards is not None:
+                afterwards(store, settings)
+        return 0
+    except FacapError as error:
+        print(f"error: {error}", file=screen, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; run the same command to go on where it stopped", file=screen, flush=True)
+        return 130
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        print(
+            f"error: unexpected {type(error).__name__}: {str(error).strip().splitlines()[:1]} "
+            f"({Path(where.filename).name}:{where.lineno}); finished work is kept, the trace is in the log",
+            file=screen,
+            flush=True,
+        )
+        traceback.print_exc()
+        return 1
+
+
+def _headline(job: Job) -> str:
+    return (sys.modules[job.__module__].__doc__ or "").strip().splitlines()[0]
+
+
+def _outcome(report: StageReport) -> str:
+    if report.reused:
+        return "done before, nothing to do"
+    return f"{report.rows_out:,} rows in {report.seconds:.1f} s" + (f"; {report.note}" if report.note else "")
+
+
+def check_memory() -> None:
+    """Raises ResourceError if this machine has too little free memory for the engines."""
+    import psutil
+
+    free = psutil.virtual_memory().available / 1024**3
+    if free < NEEDED_GIB:
+        raise ResourceError(
+            f"{NEEDED_GIB:.0f} GiB of free memory are needed, {free:.1f} are there; close other programs"
+        )
+
+
+@contextlib.contextmanager
+def noise_to_file(store: Store) -> Iterator[TextIO]:
+    """Sends everything written to stderr, by Ray's C++ parts too, to logs/driver.log; yields the screen.
+
+    A workspace that is not on this machine logs to ./logs.
+    """
+    folder = Path(store.path("logs") if store.is_local else "logs")
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    screen = os.fdopen(os.dup(2), "w", buffering=1)
+    with (folder / "driver.log").open("a") as log:
+        os.dup2(log.fileno(), 2)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+    warnings.simplefilter("ignore")
+    print(f"logs of this run: {folder}/driver.log", flush=True)
+    try:
+        yield screen
+    finally:
+        sys.stderr.flush()
+        os.dup2(screen.fileno(), 2)
+
+
+@contextlib.contextmanager
+def ray_session() -> Iterator[None]:
+    """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine until the block ends."""
+    import ray
+    from ray.data import DataContext
+
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        where = "the cluster at " + os.environ["RAY_ADDRESS"]
+    else:
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # bound to this machine and gone with this process
+        ray.init(
+            address="local",
+            num_cpus=max(2, os.cpu_count() or 2),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
+        where = "this machine"
+    session = ray._private.worker._global_node.get_logs_dir_path()  # type: ignore[union-attr]
+    print(f"Ray runs on {where}; logs of its workers and of vLLM: {session}", flush=True)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,66 @@
+"""Every setting of every job, one section a stage: one YAML file serves all jobs.
+
+$ python -m jobs.crawl_images --config shop.yaml --crawl.contact bot@shop.example
+"""
+
+import sys
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from facap.annotate.config import CaptionConfig, ModifyConfig
+from facap.catalog.config import CatalogConfig
+from facap.config import parse
+from facap.crawl.config import LOCAL_SERVER, CrawlConfig
+from facap.evaluate.config import EvaluateConfig
+from facap.index.config import IndexConfig
+from facap.registry.config import RegistryConfig
+from facap.train.config import TrainConfig
+from facap.triplets.config import PairsConfig
+from serve_app.config import ServeConfig
+
+
+class Settings(BaseModel):
+    """The workspace, MLflow's address, and one section for each stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workspace: str = Field("workspace", description="folder or s3:// URI that holds all data of a run")
+    mlflow_uri: str = Field("", description="MLflow server for every stage; empty: SQLite in the workspace")
+    serve_after: bool = Field(True, description="quickstart keeps serving until Ctrl-C; false ends instead")
+
+    catalog: CatalogConfig = Field(CatalogConfig(), description="a manifest, or the demo catalogue -> ITEMS")
+    crawl: CrawlConfig = Field(CrawlConfig(), description="ITEMS -> IMAGES")
+    caption: CaptionConfig = Field(CaptionConfig(), description="IMAGES -> CAPTIONS, by the VLM")
+    pairs: PairsConfig = Field(PairsConfig(), description="CAPTIONS -> PAIRS")
+    modify: ModifyConfig = Field(ModifyConfig(), description="PAIRS -> TRIPLETS, by the LLM")
+    train: TrainConfig = Field(TrainConfig(), description="TRIPLETS -> FashionBLIP-2")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="the model and its baselines -> METRICS")
+    registry: RegistryConfig = Field(RegistryConfig(), description="registration and the promotion gate")
+    index: IndexConfig = Field(IndexConfig(), description="IMAGES -> EMBEDDINGS and the search index")
+    serve: ServeConfig = Field(ServeConfig(), description="the search service")
+
+
+def load_settings(argv: list[str], prog: str, description: str) -> Settings:
+    """Settings from YAML, environment and flags, with what follows from others filled in.
+
+    The demo catalogue is served from this machine, so the crawl may reach it; `mlflow_uri` holds
+    for every stage that does not name its own.
+    """
+    settings = parse(Settings, argv, prog, description)
+    changes: dict[str, Any] = {}
+    if not settings.catalog.manifest and not settings.crawl.allow_networks:
+        chosen = settings.crawl.model_fields_set
+        local = {key: value for key, value in LOCAL_SERVER.items() if key not in chosen}
+        changes["crawl"] = settings.crawl.model_copy(update=local)
+    for name in ("train", "evaluate", "registry"):
+        section = getattr(settings, name)
+        if settings.mlflow_uri and not section.mlflow_uri:
+            changes[name] = section.model_copy(update={"mlflow_uri": settings.mlflow_uri})
+    return settings.model_copy(update=changes)
+
+
+def program() -> str:
+    """The command that was typed, for --help."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {module.name}" if module else sys.argv[0]

@@ -1,0 +1,19 @@
+"""Chooses a target for every reference among its neighbours -> PAIRS."""
+
+import sys
+
+from facap.progress import Progress, StageReport
+from facap.store import Store
+from jobs.job_runner import run_job
+from jobs.job_settings import Settings
+
+
+def mine_pairs(store: Store, settings: Settings, progress: Progress) -> StageReport:
+    """The stage with its settings."""
+    from facap.triplets import pipeline
+
+    return pipeline.run(store, settings.pairs, progress)
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("pairs", __doc__, mine_pairs))
