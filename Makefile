@@ -27,7 +27,7 @@ quickstart: setup ## a catalogue through every stage, then the search page; SERV
 test: lint ## lint, types and every test, the fast ones first
 	@requirements/chromium.sh
 	@$(PY) -m pytest -m "not slow"
-	@nice -n 5 $(PY) -m pytest -m slow
+	@$(PY) -m pytest -m slow
 
 test-fast: setup ## the tests that start no engine, under a minute
 	@$(PY) -m pytest -m "not slow"
