@@ -3,7 +3,8 @@
 They sit on the output of a vision block's MLP, attention or both, before the residual sum. `up`
 starts at zero, so a fresh adapter is the identity and training starts at BLIP-2 itself.
 
-    >>> insert_adapters(vision_model, width=64, activation="gelu", placement="mlp", blocks=2)  # doctest: +SKIP
+    >>> insert_adapters(vision_model, 64, "gelu", placement="mlp", blocks=2)  # doctest: +SKIP
+    4
 
 Shapes: B images, N patches + 1, D channels of the encoder.
 """
@@ -46,7 +47,7 @@ class Adapted(nn.Module):
 
 
 def insert_adapters(
-    vision_model: nn.Module, width: int, activation: str, placement: str, blocks: int | None
+    vision_model: Any, width: int, activation: str, placement: str, blocks: int | None
 ) -> int:
     """Puts adapters into the last `blocks` blocks (None: all); returns the first adapted block's index."""
     layers = vision_model.encoder.layers

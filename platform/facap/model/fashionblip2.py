@@ -56,7 +56,8 @@ class FashionBlip2(nn.Module):
         positions = base.config.qformer_config.max_position_embeddings
         if config.max_text_tokens > positions:
             raise ConfigError(
-                f"max_text_tokens is {config.max_text_tokens}, but base '{config.base}' has {positions} positions"
+                f"max_text_tokens is {config.max_text_tokens}, but base '{config.base}' has only {positions} "
+                "positions; lower it"
             )
         self.config = config
         self.image_px: int = base.config.vision_config.image_size

@@ -89,13 +89,14 @@ def load_pretrained(folder: str | Path) -> tuple[FashionBlip2, Tokens]:
     found = weights_hash(resolve(config.base))
     if found != content["base_hash"]:
         raise FacapError(
-            f"'{folder}' was trained on base '{config.base}' with weights {content['base_hash']}, but that base now "
-            f"has weights {found}; bring the old base back or train again"
+            f"'{folder}' was trained on base '{config.base}' with weights {content['base_hash']}, but that "
+            f"base now has weights {found}; bring the old base back or train again"
         )
     model = FashionBlip2.from_base(config)
     if preprocessing != _preprocessing(model.image_px, config.max_text_tokens):
         raise FacapError(
-            f"'{folder}' was trained with other preprocessing than this version's: {preprocessing}; train again"
+            f"'{folder}' was trained with other preprocessing than this version's: "
+            f"{preprocessing}; train again"
         )
     wanted = model.trained()
     if set(state) != set(wanted) or any(state[n].shape != t.shape for n, t in wanted.items()):

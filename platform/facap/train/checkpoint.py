@@ -1,0 +1,69 @@
+"""Sharded checkpoints: every rank writes its own pieces, any number of ranks reads them back.
+
+A checkpoint is a torch.distributed.checkpoint folder with the trained parameters, the optimiser's
+state, the step and each rank's random state. Ranks may write to folders of their own, which
+`ray.train.report` then merges.
+
+    >>> save(folder, model, optimizer, step=50)                              # doctest: +SKIP
+    >>> load(folder, model, optimizer)
+    50
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
+
+TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True, strict=False)
+
+
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Any]:
+    parameters, moments = get_state_dict(model, optimizer, options=TRAINED_ONLY)
+    return {
+        "model": parameters,
+        "optimizer": moments,
+        "step": torch.tensor(step),
+        f"random_{dist.get_rank()}": torch.get_rng_state(),
+    }
+
+
+def save(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Writes this rank's share to `folder`; every rank must call it."""
+    dcp.save(_state(model, optimizer, step), checkpoint_id=folder)
+
+
+def load(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Fills model and optimiser from the merged `folder`, returns the step; every rank must call it.
+
+    With another number of ranks than wrote it, a rank without a saved random state keeps its own.
+    """
+    state = _state(model, optimizer, 0)
+    own = f"random_{dist.get_rank()}"
+    if own not in FileSystemReader(folder).read_metadata().state_dict_metadata:
+        del state[own]
+    dcp.load(state, checkpoint_id=folder)
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=state["model"],
+        optim_state_dict=state["optimizer"],
+        options=TRAINED_ONLY,
+    )
+    if own in state:
+        torch.set_rng_state(state[own])
+    return int(state["step"])
+
+
+def gather_trained(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The whole trained tensors by name, on rank 0's CPU; empty on other ranks. Every rank calls it."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    return cast(dict[str, torch.Tensor], get_model_state_dict(model, options=options))

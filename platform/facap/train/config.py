@@ -1,0 +1,73 @@
+"""Settings of the training stage. Defaults are the embedded size; the descriptions name the real one.
+
+>>> TrainConfig(epochs=2).model.base
+'facap/tiny-retrieval'
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from facap.config import StageConfig
+from facap.model.config import FashionBlip2Config
+
+
+class TrainConfig(StageConfig):
+    """How FashionBLIP-2 is trained on TRIPLETS."""
+
+    model: FashionBlip2Config = Field(FashionBlip2Config(), description="the model that is trained")
+    epochs: int = Field(6, ge=1, description="passes over the training triplets (SPRC: 30 on Fashion IQ)")
+    batch_size: int = Field(
+        64, ge=2, description="triplets a step over all workers (128 at real size, as in SPRC)"
+    )
+    lr_qformer: float = Field(
+        3e-4, gt=0, description="of Q-Former, query tokens, text embeddings (2e-5 at real size: SPRC)"
+    )
+    lr_adapters: float = Field(1e-3, gt=0, description="learning rate of the adapters")
+    lr_matching: float = Field(1e-3, gt=0, description="of the matching module and the temperature")
+    weight_decay: float = Field(0.05, ge=0, description="of matrices; norms and biases have none (SPRC)")
+    warmup_share: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising learning rate")
+    temperature: float = Field(0.07, gt=0, description="where the learned softmax temperature starts (SPRC)")
+    reference_negatives: bool = Field(
+        True, description="the batch's reference pictures are candidates too, so that none returns itself"
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; weights stay fp32")
+    seed: int = Field(0, description="of fresh weights, row order and dropout")
+    cache_trunk: bool = Field(
+        True,
+        description="compute the encoder below its adapters once a picture and keep it in every worker: "
+        "50 kB a picture at 128 px; switch off at real size",
+    )
+    decode_once: bool = Field(
+        True, description="workers keep pictures as pixels (49 kB at 128 px); else as JPEG, decoded each time"
+    )
+    checkpoint_every_steps: int = Field(
+        50, ge=1, description="steps between sharded checkpoints; what a kill can lose"
+    )
+    device: Literal["cpu", "gpu"] = Field("cpu", description="gpu: one per worker, NCCL")
+    reshard_after_forward: bool = Field(
+        False, description="free gathered weights between forward and backward: less memory, more traffic"
+    )
+    num_workers: int = Field(2, ge=1, description="training processes, each one FSDP rank")
+    threads_per_worker: int = Field(1, ge=1, description="CPU threads of each worker's matrix products")
+    cpus_per_worker: float = Field(
+        0.5, gt=0, description="CPUs that Ray reserves a worker; some must be left for Ray Data's tasks"
+    )
+    worker_retries: int = Field(1, ge=0, description="restarts from the last checkpoint after a worker dies")
+    mlflow_uri: str = Field("", description="MLflow tracking server; empty: SQLite in the workspace")
+
+
+# What changes where and how fast a model is trained, but not which model comes out.
+NOT_IN_KEY = {
+    "num_workers",
+    "threads_per_worker",
+    "cpus_per_worker",
+    "worker_retries",
+    "mlflow_uri",
+    "device",
+    "cache_trunk",
+    "decode_once",
+    "checkpoint_every_steps",
+    "reshard_after_forward",
+}

@@ -1,0 +1,168 @@
+"""TRIPLETS and IMAGES -> what the ranks train on.
+
+The driver picks rows and lets Ray Data decode every needed picture once (`TrainingData`); a rank
+holds the pictures (`Pictures`) and streams its share of the triplets, reshuffled every epoch.
+
+    >>> data = training_data(store, image_px=128, seed=0, decode_once=True)  # doctest: +SKIP
+    >>> data.datasets().keys()
+    dict_keys(['train', 'val', 'images'])
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from facap.errors import ContractError, StageFailed
+from facap.model.preprocess import decode, normalise, square
+from facap.schemas import OK
+from facap.store import Store
+
+if TYPE_CHECKING:
+    from ray.data import DataIterator, Dataset
+
+COLUMNS = ["reference_id", "target_id", "modification"]
+BLOCK_ROWS = 128  # triplets a block; small blocks split evenly over ranks
+DECODE_ROWS = 128  # pictures a decoding task takes
+SHUFFLE_ROWS = 8192  # rows of a rank's shuffle buffer; a few hundred bytes each
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows of both splits, and the pictures they name as a Ray dataset."""
+
+    train: pa.Table
+    val: pa.Table
+    images: "Dataset"
+
+    def datasets(self) -> dict[str, Any]:
+        """For a trainer: "train" is to be split over ranks, the others each rank reads whole."""
+        import ray.data
+
+        blocks = [self.train.slice(i, BLOCK_ROWS) for i in range(0, len(self.train), BLOCK_ROWS)]
+        return {
+            "train": ray.data.from_arrow(blocks),
+            "val": ray.data.from_arrow(self.val),
+            "images": self.images,
+        }
+
+
+def number(product_id: str) -> int:
+    """A product as a number that is the same on every rank, for the loss's mask."""
+    return int.from_bytes(hashlib.sha256(product_id.encode()).digest()[:8], "big", signed=True)
+
+
+def split_rows(store: Store, split: str) -> pa.Table:
+    """The usable triplets of a split: ids, modification, and the two products as numbers.
+
+    Raises ContractError if a triplet names a picture that IMAGES does not keep.
+    """
+    triplets = store.read("triplets", [*COLUMNS, "split", "status"])
+    chosen = pc.and_(pc.equal(triplets["split"], split), pc.equal(triplets["status"], OK))
+    rows = triplets.filter(chosen).select(COLUMNS)
+    images = store.read("images", ["image_id", "product_id", "status", "duplicate_of"])
+    images = images.filter(pc.and_(pc.equal(images["status"], OK), pc.is_null(images["duplicate_of"])))
+    ids, names = images["image_id"].to_pylist(), images["product_id"].to_pylist()
+    product = {image: number(name) for image, name in zip(ids, names, strict=True)}
+    for side in ("reference", "target"):
+        wanted = rows[f"{side}_id"].to_pylist()
+        lost = [image for image in wanted if image not in product]
+        if lost:
+            raise ContractError(
+                f"TRIPLETS: {len(lost)} rows have a {side}_id that IMAGES does not keep, e.g. '{lost[0]}'; "
+                "run the jobs that make captions, pairs and triplets again"
+            )
+        numbers = pa.array([product[image] for image in wanted], type=pa.int64())
+        rows = rows.append_column(f"{side}_product", numbers)
+    return rows
+
+
+def training_data(store: Store, image_px: int, seed: int, decode_once: bool) -> TrainingData:
+    """The rows of train (in an order of `seed`'s) and val, and their pictures, decoded on all CPUs."""
+    import ray.data
+
+    train, val = split_rows(store, "train"), split_rows(store, "val")
+    if len(train) < 2:
+        raise StageFailed(
+            f"train: TRIPLETS has {len(train)} usable rows of split train, at least 2 are needed; "
+            "give a larger catalogue"
+        )
+    train = train.take(np.random.default_rng(seed).permutation(len(train)))
+    used = {i for rows in (train, val) for side in COLUMNS[:2] for i in rows[side].to_pylist()}
+
+    def prepare(batch: pa.Table) -> pa.Table:
+        keep = pc.and_(
+            pc.is_in(batch["image_id"], value_set=pa.array(used, pa.string())),
+            pc.is_null(batch["duplicate_of"]),
+        )
+        batch = batch.filter(keep)
+        data = batch["bytes"].to_pylist()
+        if decode_once:
+            data = [np.asarray(square(decode(d), image_px)).tobytes() for d in data]
+        return pa.table({"image_id": batch["image_id"], "data": pa.array(data, pa.binary())})
+
+    images = ray.data.read_parquet(store.files("images")).select_columns(
+        ["image_id", "duplicate_of", "bytes"]
+    )
+    prepared = images.map_batches(prepare, batch_format="pyarrow", batch_size=DECODE_ROWS)
+    return TrainingData(train, val, prepared.materialize())
+
+
+class Pictures:
+    """The pictures in a rank's memory, in an order that is the same on every rank.
+
+    `cache(states)` replaces the pixels by what the frozen trunk makes of them.
+    """
+
+    def __init__(self, images: "DataIterator", image_px: int, decode_once: bool) -> None:
+        self.image_px, self.decode_once = image_px, decode_once
+        found: dict[str, bytes] = {}
+        for batch in cast(Any, images.iter_batches(batch_size=DECODE_ROWS, batch_format="pyarrow")):
+            found |= zip(batch["image_id"].to_pylist(), batch["data"].to_pylist(), strict=True)
+        self.ids = sorted(found)
+        self.position = {image: i for i, image in enumerate(self.ids)}
+        self._data: list[bytes] = [found[image] for image in self.ids]
+        self._states: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pixels(self, positions: list[int]) -> torch.Tensor:
+        """Normalised pixels, B x 3 x image_px x image_px."""
+        shape = (self.image_px, self.image_px, 3)
+        if self.decode_once:
+            arrays = [np.frombuffer(self._data[i], np.uint8).reshape(shape) for i in positions]
+        else:
+            arrays = [np.asarray(square(decode(self._data[i]), self.image_px)) for i in positions]
+        return normalise(np.stack(arrays))
+
+    def cache(self, states_UNE: torch.Tensor) -> None:
+        """Keeps trunk outputs of all pictures, in the order of `ids`, and lets the pixels go."""
+        self._states, self._data = states_UNE, []
+
+    @property
+    def cached(self) -> bool:
+        """Whether `inputs` gives trunk outputs rather than pixels."""
+        return self._states is not None
+
+    def inputs(self, positions: list[int]) -> torch.Tensor:
+        """What the model takes for these pictures: trunk outputs if cached, else pixels."""
+        return self.pixels(positions) if self._states is None else self._states[positions]
+
+
+def epoch_batches(rows: "DataIterator", batch_size: int, seed: int) -> Iterator[dict[str, list[Any]]]:
+    """One pass over a rank's share in whole batches, columns as lists, in an order of `seed`'s."""
+    batches = rows.iter_batches(
+        batch_size=batch_size,
+        batch_format="pyarrow",
+        drop_last=True,
+        local_shuffle_buffer_size=max(SHUFFLE_ROWS, batch_size),
+        local_shuffle_seed=seed,
+    )
+    for batch in batches:
+        yield cast(pa.Table, batch).to_pydict()

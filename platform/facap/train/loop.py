@@ -1,0 +1,229 @@
+"""What every rank runs: build, shard, resume, then step by step with validation after every epoch.
+
+`train_rank` is the function that Ray Train starts on each worker. All ranks take the same number of
+steps and report equally often, as Ray Train's and FSDP's collectives need.
+"""
+
+import json
+import math
+import tempfile
+import time
+from typing import Any
+
+import pyarrow.fs
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+
+from facap.model.fashionblip2 import FashionBlip2
+from facap.model.saved import save_pretrained
+from facap.model.text import Tokens
+from facap.train import checkpoint
+from facap.train.config import TrainConfig
+from facap.train.feed import Pictures, epoch_batches
+from facap.train.loss import global_loss
+from facap.train.sharding import device_mesh, local_numbers, shard, whole
+from facap.train.validation import recall_at_10
+
+SUMMARY = "training.json"  # beside the model, written last: its metrics, steps and ranks
+TRUNK_BATCH = 64  # pictures a forward pass of the frozen trunk
+
+
+def steps_per_epoch(rows: int, batch_size: int, ranks: int) -> tuple[int, int]:
+    """(steps of an epoch, triplets a rank and step): each rank has rows // ranks; the rest is left out.
+
+    >>> steps_per_epoch(3201, 64, 2)
+    (50, 32)
+    """
+    share = rows // ranks
+    local = min(max(1, batch_size // ranks), share)
+    return share // local, local
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """Factor on the learning rates: linear rise over `warmup` steps, then half a cosine down to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def build_optimizer(model: FashionBlip2, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with a learning rate for each part; only matrices decay. Betas are SPRC's."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = config.lr_qformer
+        if ".adapter." in name:
+            rate = config.lr_adapters
+        elif name.startswith(("matching.", "log_temperature")):
+            rate = config.lr_matching
+        decay = config.weight_decay if parameter.ndim == 2 and "embeddings" not in name else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "lr": rate, "base_lr": rate, "weight_decay": d} for (rate, d), p in groups.items()],
+        betas=(0.9, 0.98),
+    )
+
+
+@torch.no_grad()
+def trunk_states(model: FashionBlip2, pictures: Pictures, rank: int, ranks: int) -> torch.Tensor:
+    """The frozen trunk's output for every picture: each rank computes its share, then they exchange."""
+    mine = list(range(rank, len(pictures), ranks))
+    parts = [
+        model.trunk(pictures.pixels(mine[i : i + TRUNK_BATCH])) for i in range(0, len(mine), TRUNK_BATCH)
+    ]
+    shape = model.trunk(pictures.pixels([0])).shape[1:]
+    states = torch.zeros(len(pictures), *shape)
+    if parts:
+        states[mine] = torch.cat(parts)
+    for piece in states.split(256):
+        dist.all_reduce(piece)
+    return states
+
+
+def train_step(
+    model: FashionBlip2,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, list[Any]],
+    pictures: Pictures,
+    tokens: Tokens,
+    config: TrainConfig,
+    device: torch.device,
+) -> dict[str, float]:
+    """One optimiser step on this rank's rows and, through collectives, on everybody's."""
+    ids, mask = tokens(batch["modification"])
+    size = len(ids)
+    shown = batch["reference_id"] + batch["target_id"]
+    distinct = {image: i for i, image in enumerate(dict.fromkeys(shown))}
+    index = torch.tensor([distinct[image] for image in shown], device=device)
+    images = pictures.inputs([pictures.position[image] for image in distinct]).to(device)
+    products = torch.tensor(batch["target_product"], device=device)
+    reference_products = torch.tensor(batch["reference_product"], device=device)
+    candidates = torch.cat([index[size:], index[:size]]) if config.reference_negatives else index[size:]
+
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        query, candidate, temperature = model(
+            images, index[:size], candidates, ids.to(device), mask.to(device), not pictures.cached
+        )
+    loss = global_loss(
+        query,
+        candidate[:size],
+        candidate[size:] if config.reference_negatives else None,
+        products,
+        reference_products,
+        temperature,
+    )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = whole(torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm))
+    optimizer.step()
+    return {"loss": loss.item(), "temperature": temperature.item(), "grad_norm": norm.item()}
+
+
+def train_rank(job: dict[str, Any]) -> None:
+    """The function of one worker. `job`: see pipeline.train."""
+    config = TrainConfig.model_validate(job["config"])
+    context = ray.train.get_context()
+    rank, ranks = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(config.threads_per_worker)
+    device = ray.train.torch.get_device()
+
+    torch.manual_seed(config.seed)  # fresh weights are equal on all ranks before they are sharded
+    model = FashionBlip2.from_base(config.model)
+    with torch.no_grad():
+        model.log_temperature.fill_(math.log(config.temperature))
+    tokens = Tokens.load(config.model.base, config.model.max_text_tokens)
+    pictures = Pictures(ray.train.get_dataset_shard("images"), model.image_px, config.decode_once)
+    val_batches = ray.train.get_dataset_shard("val").iter_batches(batch_format="pyarrow")
+    val = [row for batch in val_batches for row in batch.to_pylist()]
+    if config.cache_trunk and device.type == "cpu":
+        pictures.cache(trunk_states(model, pictures, rank, ranks))
+
+    model.to(device)
+    shard(model, device_mesh(device.type, ranks), config.reshard_after_forward)
+    optimizer = build_optimizer(model, config)
+    torch.manual_seed(config.seed + 1 + rank)
+    per_epoch, local = steps_per_epoch(job["train_rows"], config.batch_size, ranks)
+    steps = per_epoch * config.epochs
+    held, total = local_numbers(model)
+    log = job["log"]
+    start = {"rank": rank, "ranks": ranks, "device": str(device), "held": held, "total": total}
+    log.add.remote("start", start | {"pictures": len(pictures), "steps": steps, "batch": local})
+
+    step = 0
+    latest = ray.train.get_checkpoint()
+    if latest is not None:
+        with latest.as_directory() as folder:
+            step = checkpoint.load(folder, model, optimizer)
+        log.add.remote("resume", {"rank": rank, "step": step})
+
+    metrics: dict[str, float] = {}
+    rows = ray.train.get_dataset_shard("train")
+    for epoch in range(step // per_epoch, config.epochs):
+        model.train()
+        done = step - epoch * per_epoch  # more than 0 only in the epoch that a kill interrupted
+        for i, batch in enumerate(epoch_batches(rows, local, config.seed + epoch)):
+            if i < done:
+                continue
+            if i >= per_epoch:
+                break
+            began = time.perf_counter()
+            factor = learning_rate(step, steps, int(config.warmup_share * steps))
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * factor
+            metrics = train_step(model, optimizer, batch, pictures, tokens, config, device)
+            step += 1
+            seconds = time.perf_counter() - began
+            if rank == 0:
+                speed = {"samples_per_s": local * ranks / seconds, "step": step, "steps": steps}
+                log.add.remote("step", metrics | speed | {"epoch": epoch})
+            if step % config.checkpoint_every_steps == 0 and step % per_epoch:
+                report(model, optimizer, step, metrics)
+        if step != (epoch + 1) * per_epoch:
+            raise RuntimeError(
+                f"rank {rank} had {step - epoch * per_epoch} batches in epoch {epoch}, not {per_epoch}"
+            )
+        metrics |= recall_at_10(model, pictures, tokens, val, local, config.precision, device)
+        if rank == 0:
+            log.add.remote("epoch", metrics | {"epoch": epoch, "step": step})
+        report(model, optimizer, step, metrics)
+
+    if not metrics:  # killed between the last checkpoint and the save below
+        metrics = recall_at_10(model, pictures, tokens, val, local, config.precision, device)
+    state = checkpoint.gather_trained(model)
+    if rank == 0:
+        summary = {"metrics": metrics, "steps": step, "ranks": ranks} | job["summary"]
+        write_model(model, tokens, state, job["folder"], summary)
+        ray.get(log.add.remote("done", {"step": step} | metrics))
+    dist.barrier()
+
+
+def report(
+    model: FashionBlip2, optimizer: torch.optim.Optimizer, step: int, metrics: dict[str, float]
+) -> None:
+    """Hands Ray Train a sharded checkpoint; every rank calls it, each with a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="facap-checkpoint-") as folder:
+        checkpoint.save(folder, model, optimizer, step)
+        ray.train.report(metrics | {"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def write_model(
+    model: FashionBlip2,
+    tokens: Tokens,
+    state: dict[str, torch.Tensor],
+    folder: str,
+    summary: dict[str, Any],
+) -> None:
+    """Copies the model to `folder` (a path or URI), and then the summary, which marks it complete."""
+    target, base = pyarrow.fs.FileSystem.from_uri(folder)
+    target.create_dir(base, recursive=True)
+    with tempfile.TemporaryDirectory(prefix="facap-model-") as local:
+        for name in save_pretrained(model, tokens, local, state):
+            pyarrow.fs.copy_files(f"{local}/{name}", f"{base}/{name}", destination_filesystem=target)
+    with target.open_output_stream(f"{base}/{SUMMARY}.tmp") as out:
+        out.write(json.dumps(summary, indent=1).encode())
+    target.move(f"{base}/{SUMMARY}.tmp", f"{base}/{SUMMARY}")

@@ -1,0 +1,158 @@
+"""TRIPLETS + IMAGES -> the artefact "model": FashionBLIP-2 trained by Ray Train with FSDP2.
+
+A killed run resumes from its last sharded checkpoint under <workspace>/train-runs/<name>; the name
+comes from the stage's key, so other settings or inputs make another run.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+
+from facap.errors import StageFailed, WorkspaceError
+from facap.model.checkpoints import resolve, weights_hash
+from facap.progress import Progress, StageReport
+from facap.store import Stage, Store, stage_key
+from facap.train.config import NOT_IN_KEY, TrainConfig
+
+VERSION = 1
+
+
+def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
+    """Trains unless this very model is there; returns what went in and how good it came out."""
+    began = time.monotonic()
+    settings = config.model_dump(mode="json", exclude=NOT_IN_KEY)
+    base_hash = weights_hash(resolve(config.model.base))
+    inputs = {name: store.fingerprint(name) for name in ("triplets", "images")} | {"base": base_hash}
+    key = stage_key("train", VERSION, settings, inputs)
+    stage = store.stage("model", None, key)
+    rows = store.require("triplets").rows
+    finished = stage.finished()
+    if finished is None:
+        summary = read_summary(stage)
+        if summary is None:
+            train(store, stage, config, progress)
+            summary = read_summary(stage)
+        if summary is None:
+            raise StageFailed(
+                f"train: the run '{run_name(key)}' ended without writing {stage.folder}; remove "
+                f"{store.path('train-runs', run_name(key))} and run again"
+            )
+        finished = stage.commit(config=settings, inputs=inputs, files=artefact_files(stage), extra=summary)
+        reused = False
+    else:
+        reused = True
+    extra = finished.extra
+    recall = extra["metrics"].get("val_recall_at_10")
+    note = f"{extra['steps']} steps on {extra['ranks']} ranks"
+    note += f", val R@10 {recall:.1%}" if recall is not None else ""
+    return StageReport(
+        "train", rows, extra["train_rows"], seconds=time.monotonic() - began, reused=reused, note=note
+    )
+
+
+def run_name(key: str) -> str:
+    """The Ray Train run of a key: the same name resumes, and a finished name trains nothing."""
+    return f"fashionblip2-{key}"
+
+
+def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -> None:
+    """Runs the ranks to the end; rank 0 writes model and summary to the stage's folder."""
+    from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from facap.tracking import open_client
+    from facap.train.feed import training_data
+    from facap.train.loop import train_rank
+    from facap.train.tracking import Follower, TrainLog, open_run
+
+    image_px = base_image_px(config.model.base)
+    data = training_data(store, image_px, config.seed, config.decode_once)
+    if len(data.train) < config.num_workers:
+        raise StageFailed(
+            f"train: {len(data.train)} triplets for {config.num_workers} workers; lower num_workers"
+        )
+    progress.say(
+        f"{len(data.train):,} train and {len(data.val):,} val triplets, {data.images.count():,} pictures"
+    )
+    client = open_client(store, config.mlflow_uri)
+    params = config.model_dump(mode="json") | {"train_rows": len(data.train), "key": stage.key}
+    run_id = open_run(client, stage.key, params)
+    actor: Any = TrainLog.remote()  # type: ignore[attr-defined]
+    trainer = TorchTrainer(
+        train_rank,
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "train_rows": len(data.train),
+            "folder": stage.folder,
+            "summary": {"mlflow_run_id": run_id, "train_rows": len(data.train)},
+            "log": actor,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=config.device == "gpu",
+            resources_per_worker={"CPU": config.cpus_per_worker}
+            | ({"GPU": 1} if config.device == "gpu" else {}),
+        ),
+        run_config=RunConfig(
+            name=run_name(stage.key),
+            storage_path=store.path("train-runs"),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            failure_config=FailureConfig(max_failures=config.worker_retries),
+        ),
+        datasets=data.datasets(),
+        dataset_config=DataConfig(datasets_to_split=["train"]),
+    )
+    log_file = Path(store.path("logs", "train.log")) if store.is_local else None
+    status = "FAILED"
+    try:
+        with Follower(actor, progress, log_file, client, run_id):
+            trainer.fit()
+        status = "FINISHED"
+    except TrainingFailedError as error:
+        raise StageFailed(
+            f"train: a worker failed: {first_cause(error)}; see {log_file} and Ray's logs"
+        ) from error
+    finally:
+        client.set_terminated(run_id, status=status)
+
+
+def base_image_px(base: str) -> int:
+    """The picture size of a base checkpoint, px."""
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(resolve(base)).vision_config.image_size)
+
+
+def first_cause(error: BaseException) -> str:
+    """The last line that says what went wrong, from Ray Train's nested messages."""
+    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _folder(stage: Stage) -> tuple[Any, str]:
+    return pyarrow.fs.FileSystem.from_uri(stage.folder)
+
+
+def artefact_files(stage: Stage) -> list[str]:
+    """Names of the files in the stage's folder."""
+    filesystem, base = _folder(stage)
+    infos = filesystem.get_file_info(pyarrow.fs.FileSelector(base, allow_not_found=True))
+    return [info.base_name for info in infos if info.is_file]
+
+
+def read_summary(stage: Stage) -> dict[str, Any] | None:
+    """What training said of the model in the stage's folder, or None if it is not complete."""
+    from facap.train.loop import SUMMARY
+
+    filesystem, base = _folder(stage)
+    try:
+        with filesystem.open_input_stream(f"{base}/{SUMMARY}") as source:
+            return dict(json.loads(source.read()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"{stage.folder}/{SUMMARY} cannot be read: {error}; remove it") from error
