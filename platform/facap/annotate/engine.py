@@ -10,8 +10,10 @@ On CPU an engine is two processes: Ray's actor (image preprocessing, detokenisin
 core with its OpenMP threads. device="gpu" takes vLLM's own defaults; not yet run on a GPU by us.
 """
 
+import importlib
 import importlib.util
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 FAILURE = "__inference_error__"  # ray.data.llm's column; rows that have it set skip every later step
 REFUSED = "engine_error"
+VLLM_LEVEL = "VLLM_LOGGING_LEVEL"
 STARTING = "starting the engine (about 30 s)"
 ROWS_PER_PART = 128  # what a kill can lose of finished answers: two seconds' work
 
@@ -59,6 +62,8 @@ def generate(
         raise ConfigError("vLLM is not installed; install facap[cpu] or facap[gpu]")
     from ray.data.llm import build_processor
 
+    if config.engine.device == "cpu":
+        _import_ahead(config)
     processor = build_processor(
         _processor_config(config),
         preprocess=_Prepare(request, config.sampling_params(), config.chat, with_image),
@@ -112,6 +117,26 @@ class _Answer:
         }
 
 
+def _import_ahead(config: GenerationConfig) -> None:
+    """Has a worker import vLLM while the driver does (10 s of CPU each).
+
+    Ray gives the engine's actor an idle worker of the same environment: this one. Not on GPUs,
+    where a process that saw none at import would find none later.
+    """
+    import ray
+
+    @ray.remote(num_cpus=0, runtime_env=_runtime_env(config))
+    def load() -> None:
+        importlib.import_module("ray.llm._internal.batch.stages.vllm_engine_stage")
+        importlib.import_module("vllm")
+
+    load.remote()
+
+
+def _runtime_env(config: GenerationConfig) -> dict[str, Any]:
+    return {"env_vars": environment(config)}
+
+
 def _processor_config(config: GenerationConfig) -> Any:
     from ray.data.llm import vLLMEngineProcessorConfig
 
@@ -122,7 +147,7 @@ def _processor_config(config: GenerationConfig) -> Any:
         engine_kwargs=engine_kwargs(config),
         batch_size=engine.batch_size,
         concurrency=(engine.num_engines, engine.num_engines),
-        runtime_env={"env_vars": environment(config)},
+        runtime_env=_runtime_env(config),
         should_continue_on_error=True,  # one bad row must not fail the job
         chat_template_stage=config.chat,
         tokenize_stage=False,  # vLLM does both itself; pictures need the prompt as text
@@ -150,7 +175,7 @@ def engine_kwargs(config: GenerationConfig) -> dict[str, Any]:
 
 def environment(config: GenerationConfig) -> dict[str, str]:
     """Environment variables of the engine's processes."""
-    variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+    variables = {VLLM_LEVEL: "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     engine = config.engine
     if engine.device == "cpu":
         variables |= {
@@ -166,28 +191,34 @@ def environment(config: GenerationConfig) -> dict[str, str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ray Data without progress bars and console messages; its log files still get everything."""
+    """Ray Data and vLLM without progress bars and console messages; log files still get everything."""
     from ray.data import DataContext
 
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.actor_init_retry_on_errors = False  # a model that cannot be loaded stays so
-    handlers = [
+    logging.getLogger("ray.llm").addHandler(logging.NullHandler())  # else it prints to the console
+    consoles = [
         handler
         for name in ("ray", "ray.data")
         for handler in logging.getLogger(name).handlers
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
     ]
-    levels = [handler.level for handler in handlers]
-    for handler in handlers:
+    levels = [handler.level for handler in consoles]
+    vllm_level = os.environ.get(VLLM_LEVEL)
+    os.environ[VLLM_LEVEL] = "ERROR"  # read when vLLM is imported, which building a processor does
+    for handler in consoles:
         handler.setLevel(logging.CRITICAL)
     try:
         with DataContext.current(context):
             yield
     finally:
-        for handler, level in zip(handlers, levels, strict=True):
+        for handler, level in zip(consoles, levels, strict=True):
             handler.setLevel(level)
+        os.environ.pop(VLLM_LEVEL)
+        if vllm_level is not None:
+            os.environ[VLLM_LEVEL] = vllm_level
 
 
 @contextmanager

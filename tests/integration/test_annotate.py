@@ -1,0 +1,169 @@
+"""Both annotation stages with the real vLLM and the tiny models; quality is not asked for here."""
+
+import io
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import PIL.Image
+import PIL.ImageDraw
+import pyarrow as pa
+import pytest
+
+from facap.annotate import caption_pipeline, engine, modify_pipeline
+from facap.annotate.config import CaptionConfig, ModifyConfig
+from facap.errors import StageFailed
+from facap.progress import Progress
+from facap.schemas import CAPTIONS, IMAGES, PAIRS, TRIPLETS, from_rows
+from facap.store import Store
+
+pytestmark = pytest.mark.slow
+
+COLOURS = ("red", "navy", "green", "orange", "purple", "black")
+KEPT = 24
+
+
+def picture(number: int) -> bytes:
+    """A drawn garment, JPEG."""
+    image = PIL.Image.new("RGB", (256, 320), (235, 230, 225))
+    draw = PIL.ImageDraw.Draw(image)
+    hem = 200 + 4 * number
+    draw.polygon([(100, 60), (156, 60), (190, hem), (66, hem)], fill=COLOURS[number % len(COLOURS)])
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def image_row(number: int, **changes: object) -> dict:
+    row = {
+        "item_id": f"item{number:02}",
+        "image_id": f"{number:032x}",
+        "product_id": f"p{number // 2}",
+        "category": "dress",
+        "url": f"http://example.test/{number}.jpg",
+        "status": "ok",
+        "bytes": picture(number),
+        "format": "jpeg",
+        "width": 256,
+        "height": 320,
+        "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return row | changes
+
+
+def put(store: Store, name: str, schema: pa.Schema, rows: list[dict], parts: int = 1) -> None:
+    stage = store.stage(name, schema, "given")
+    for part in range(parts):
+        stage.write(from_rows(rows[part::parts], schema))
+    stage.commit(config={}, inputs={})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """IMAGES: 24 kept rows of which one is no picture, one duplicate and one failed fetch."""
+    rows = [image_row(n) for n in range(KEPT)]
+    rows[3]["bytes"] = b"\xff\xd8 not a picture"
+    rows += [
+        image_row(50, duplicate_of="item00"),
+        image_row(51, image_id=None, bytes=None, status="http_404", error="gone"),
+    ]
+    store = Store(str(tmp_path))
+    put(store, "images", IMAGES, rows, parts=3)
+    return store
+
+
+def test_a_killed_caption_stage_is_finished(
+    store: Store, ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """One engine start for all of it: resuming, a broken picture, what is recorded and printed."""
+    monkeypatch.setattr(engine, "ROWS_PER_PART", 6)
+    config = CaptionConfig(max_failure_rate=1.0)
+    stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
+    by_killed_run = [caption_row(n, f"a red dress {n}") for n in range(3)]
+    stage.write(from_rows(by_killed_run, CAPTIONS))
+    stage.write(from_rows([caption_row(4, None)], CAPTIONS))  # failed: to be tried again
+    (part,) = stage.parts("part-")
+    written_at = (Path(stage.folder) / part).stat().st_mtime_ns
+
+    report = caption_pipeline.run(store, config, Progress("caption"))
+
+    rows = {row["item_id"]: row for row in store.read("captions").to_pylist()}
+    assert report.rows_in == KEPT == store.require("captions").rows
+    assert sorted(rows) == [f"item{n:02}" for n in range(KEPT)]
+    assert [rows[f"item{n:02}"]["caption"] for n in range(3)] == [f"a red dress {n}" for n in range(3)]
+    assert (Path(stage.folder) / part).stat().st_mtime_ns == written_at
+    assert rows["item03"]["status"] == "undecodable" and rows["item03"]["raw"] is None
+    new = [rows[f"item{n:02}"] for n in range(4, KEPT)]
+    assert all(row["raw"] and row["model"].startswith("facap/tiny-captioner@") for row in new)
+    assert "earlier" not in {row["prompt_hash"] for row in new}
+    failures = Counter(row["status"] for row in rows.values() if row["status"] != "ok")
+    assert report.failures == failures and report.rows_out == KEPT - failures.total()
+
+    out, err = capfd.readouterr()
+    assert "starting the engine" in out and f"{KEPT}/{KEPT}" in out
+    noise = [line for line in (out + err).splitlines() if not line.startswith("  caption")]
+    # Ray's C++ core speaks for itself unless RAY_BACKEND_LOG_LEVEL is set before it starts.
+    assert not [line for line in noise if line.strip() and "core_worker.cc" not in line]
+    again = caption_pipeline.run(store, config, Progress("caption"))
+    assert again.reused and again.failures == failures
+
+
+def caption_row(number: int, caption: str | None) -> dict:
+    return {
+        "image_id": f"{number:032x}",
+        "item_id": f"item{number:02}",
+        "product_id": f"p{number // 2}",
+        "category": "dress",
+        "caption": caption,
+        "model": "m",
+        "prompt_hash": "earlier",
+        "params_hash": "earlier",
+        "status": "ok" if caption else "empty",
+    }
+
+
+def test_modifications(tmp_path: Path, ray_session: None) -> None:
+    store = Store(str(tmp_path))
+    captions = [caption_row(n, f"a {COLOURS[n % 5]} dress with long sleeves") for n in range(7)]
+    put(store, "captions", CAPTIONS, [*captions, caption_row(7, None)])
+    links = [*[(a, b) for a in range(5) for b in range(5) if a != b][:13], (0, 5), (0, 7), (9, 1)]
+    pairs = [
+        {"reference_id": f"{a:032x}", "target_id": f"{b:032x}", "category": "dress", "split": "val"}
+        for a, b in links
+    ]
+    put(store, "pairs", PAIRS, [pair | {"similarity": 0.5} for pair in pairs])
+    config = ModifyConfig(max_failure_rate=1.0)
+    inputs = {name: store.fingerprint(name) for name in ("pairs", "captions")}
+    stage = store.stage("triplets", TRIPLETS, modify_pipeline.key(config, **inputs))
+    hashes = {"model": "m", "prompt_hash": "earlier", "params_hash": "earlier"}
+    stage.write(from_rows([pairs[0] | hashes | {"modification": "make it navy", "status": "ok"}], TRIPLETS))
+
+    report = modify_pipeline.run(store, config, Progress("modify"))
+
+    rows = store.read("triplets").to_pylist()
+    by_pair = {(int(r["reference_id"], 16), int(r["target_id"], 16)): r for r in rows}
+    assert report.rows_in == len(rows) == 16
+    assert sorted(by_pair) == sorted(links)
+    assert by_pair[0, 7]["status"] == by_pair[9, 1]["status"] == "caption_missing"
+    assert by_pair[0, 5]["status"] == "identical"  # equal captions: no engine was asked
+    assert by_pair[links[0]]["modification"] == "make it navy"
+    written = [by_pair[link] for link in links[1:13]]
+    assert all(r["raw"] and r["model"].startswith("facap/tiny-writer@") for r in written)
+    assert all(r["split"] == "val" for r in rows)
+    assert modify_pipeline.run(store, config, Progress("modify")).reused
+
+
+def test_failure_limit_holds_without_an_engine(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    put(store, "captions", CAPTIONS, [caption_row(0, None)])
+    pair = {
+        "reference_id": f"{0:032x}",
+        "target_id": "i1",
+        "category": "dress",
+        "similarity": 0.5,
+        "split": "val",
+    }
+    put(store, "pairs", PAIRS, [pair])
+    with pytest.raises(StageFailed, match="caption_missing"):
+        modify_pipeline.run(store, ModifyConfig(), Progress("modify"))
+    assert store.manifest("triplets") is None
