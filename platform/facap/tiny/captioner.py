@@ -1,0 +1,111 @@
+"""Trains the captioner's language model on what the frozen encoder and Q-Former see.
+
+The query outputs are computed once per picture; the language model then learns to say them. They
+name the attributes already, so this is quick.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from transformers import Blip2ForConditionalGeneration, Blip2ForImageTextRetrieval, PreTrainedTokenizerFast
+
+from facap.catalog import wording
+from facap.catalog.garments import Garment
+from facap.model.preprocess import normalise
+from facap.model.tiny import CAPTION_PROMPT
+from facap.tiny.schedule import Trainer
+from facap.tiny.writer import IGNORED
+
+
+def share_encoder(captioner: Blip2ForConditionalGeneration, retrieval: Blip2ForImageTextRetrieval) -> None:
+    """Copies the vision encoder, the query tokens and the Q-Former's query side."""
+    weights = retrieval.state_dict()
+    own = captioner.state_dict()
+    shared = {k: weights[k] for k in own if k in weights}
+    wanted = {k for k in own if k.startswith(("vision_model.", "qformer.", "query_tokens"))}
+    assert wanted == set(shared), sorted(wanted ^ set(shared))[:5]
+    captioner.load_state_dict(shared, strict=False)
+
+
+@torch.inference_mode()
+def query_outputs(model: Blip2ForConditionalGeneration, pixels: np.ndarray) -> torch.Tensor:
+    """What the Q-Former hands to the language model, N x query tokens x width, float32."""
+    parts = []
+    for start in range(0, len(pixels), 128):
+        image = model.vision_model(pixel_values=normalise(pixels[start : start + 128])).last_hidden_state
+        queries = model.query_tokens.expand(len(image), -1, -1)
+        parts.append(model.qformer(query_embeds=queries, encoder_hidden_states=image).last_hidden_state)
+    return torch.cat(parts)
+
+
+def train(
+    model: Blip2ForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    queries_NQD: torch.Tensor,
+    garments: list[Garment],
+    steps: int,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """Trains the projection and the language model in place; the rest stays as it is."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    speaker = torch.nn.ModuleDict({"project": model.language_projection, "lm": model.language_model})
+    trainer = Trainer("captioner", speaker, steps)
+    prompt = tokenizer(CAPTION_PROMPT)["input_ids"]
+    embed = model.language_model.get_input_embeddings()
+    speaker.train()
+    for _ in range(steps):
+        rows = rng.integers(0, len(queries_NQD), batch_size)
+        texts = [tokenizer(wording.caption(garments[i]))["input_ids"] for i in rows]
+        full = [torch.tensor([*prompt, *text, tokenizer.eos_token_id]) for text in texts]
+        labels = [torch.tensor([IGNORED] * len(prompt) + [*text, tokenizer.eos_token_id]) for text in texts]
+        pad = torch.nn.utils.rnn.pad_sequence
+        ids_BL = pad(full, batch_first=True, padding_value=tokenizer.pad_token_id)
+        labels_BL = pad(labels, batch_first=True, padding_value=IGNORED)
+        prefix_BQD = model.language_projection(queries_NQD[rows].bfloat16())
+        inputs = torch.cat([prefix_BQD, embed(ids_BL)], 1)
+        silent = torch.full(prefix_BQD.shape[:2], IGNORED)
+        trainer.update(
+            model.language_model(inputs_embeds=inputs, labels=torch.cat([silent, labels_BL], 1)).loss
+        )
+    trainer.finish()
+
+
+@torch.inference_mode()
+def generate(
+    model: Blip2ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, pixels: np.ndarray
+) -> list[str]:
+    """Greedy captions of uint8 pictures, N x 128 x 128 x 3."""
+    prompt = torch.tensor([[model.config.image_token_index] * model.config.num_query_tokens])
+    ids = torch.cat([prompt, torch.tensor([tokenizer(CAPTION_PROMPT)["input_ids"]])], 1)
+    texts = []
+    for start in range(0, len(pixels), 100):
+        images = normalise(pixels[start : start + 100])
+        ids_BL = ids.expand(len(images), -1)
+        out = model.generate(
+            pixel_values=images,
+            input_ids=ids_BL,
+            attention_mask=torch.ones_like(ids_BL),
+            max_new_tokens=64,
+            do_sample=False,
+        )
+        new = out[:, ids.shape[1] :] if out.shape[1] > ids.shape[1] else out
+        texts += tokenizer.batch_decode(new, skip_special_tokens=True)
+    return texts
+
+
+def faithfulness(texts: Iterable[str], garments: Iterable[Garment]) -> dict[str, float]:
+    """Precision (stated and true over stated) and recall (stated and true over what a full caption states)."""
+    stated = true = wanted = exact = count = 0
+    for text, garment in zip(texts, garments, strict=True):
+        claims, truth = wording.caption_claims(text), wording.caption_claims(wording.caption(garment))
+        right = sum(truth.get(name) == value for name, value in claims.items())
+        stated, true, wanted = stated + len(claims), true + right, wanted + len(truth)
+        exact, count = exact + (claims == truth), count + 1
+    return {
+        "precision": true / max(1, stated),
+        "recall": true / max(1, wanted),
+        "exact": exact / max(1, count),
+    }

@@ -1,0 +1,25 @@
+"""Settings of the training of the tiny models; the defaults are those of the shipped weights."""
+
+from pydantic import Field
+
+from facap.config import StageConfig
+
+
+class TinyConfig(StageConfig):
+    """How many garments are drawn and how long each model learns."""
+
+    out: str = Field("tiny-models", description="folder the three models are written to")
+    seed: int = Field(0, ge=0, description="of garments, views, weights and sampling")
+    pictures: int = Field(24_000, ge=100, description="training pictures drawn at 128 px")
+    sharp_pictures: int = Field(
+        5_000, ge=0, description="training pictures drawn at 256 px and reduced, as crawled"
+    )
+    held_out: int = Field(
+        1_000, ge=10, description="pictures of held-out garments that accuracy is measured on"
+    )
+    attribute_steps: int = Field(3_600, ge=1, description="steps of encoder and Q-Former on the attributes")
+    retrieval_steps: int = Field(1_200, ge=1, description="steps of the retrieval model's text side")
+    captioner_steps: int = Field(1_500, ge=1, description="steps of the captioner's language model")
+    writer_steps: int = Field(2_000, ge=1, description="steps of the modification writer")
+    batch_size: int = Field(64, ge=2, description="samples a step")
+    processes: int = Field(2, ge=1, description="processes that draw; threads that train")

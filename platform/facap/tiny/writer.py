@@ -1,0 +1,95 @@
+"""Trains the modification writer: two captions in, the sentence that leads from one to the other out.
+
+The loss counts the sentence only, not the prompt. Phrasings vary at random, so that sampling from
+the model varies them too while the attribute values stay right.
+"""
+
+import random
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from facap.catalog import wording
+from facap.catalog.garments import changes
+from facap.tiny.samples import pairs, writer_prompt
+from facap.tiny.schedule import Trainer
+
+IGNORED = -100  # the label that cross-entropy leaves out
+
+
+def batch(
+    tokenizer: PreTrainedTokenizerFast, prompts: list[str], texts: list[str]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, attention mask and labels, B x L each; labels cover the texts and the end token."""
+    rows, labels = [], []
+    for prompt, text in zip(prompts, texts, strict=True):
+        head, tail = tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"]
+        tail = [*tail, tokenizer.eos_token_id]
+        rows.append(torch.tensor(head + tail))
+        labels.append(torch.tensor([IGNORED] * len(head) + tail))
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids_BL = pad(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+    labels_BL = pad(labels, batch_first=True, padding_value=IGNORED)
+    mask_BL = pad([torch.ones_like(r) for r in rows], batch_first=True)
+    return ids_BL, mask_BL, labels_BL
+
+
+def train(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, batch_size: int, seed: int
+) -> None:
+    """Trains `model` in place for `steps` batches of fresh pairs."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    stream = pairs(seed)
+    trainer = Trainer("writer", model, steps)
+    model.train()
+    for _ in range(steps):
+        chosen = list(islice(stream, batch_size))
+        prompts = [writer_prompt(a, b) for a, b in chosen]
+        texts = [wording.modification(a, b, rng) for a, b in chosen]
+        ids_BL, mask_BL, labels_BL = batch(tokenizer, prompts, texts)
+        trainer.update(model(input_ids=ids_BL, attention_mask=mask_BL, labels=labels_BL).loss)
+    trainer.finish()
+
+
+def accuracy(write: Callable[[list[str]], list[str]], seed: int, num_pairs: int) -> dict[str, float]:
+    """How good `write` (prompts -> texts) is on held-out pairs, as shares of the pairs.
+
+    `names_all`: every changed attribute is named with its new value; `no_false`: nothing that
+    is named is false. The text is judged by the claims read out of it.
+    """
+    chosen = list(islice(pairs(seed, held_out=True), num_pairs))
+    texts = write([writer_prompt(a, b) for a, b in chosen])
+    names_all = no_false = 0
+    for (reference, target), text in zip(chosen, texts, strict=True):
+        wanted, said = changes(reference, target), wording.modification_claims(text)
+        names_all += all(said.get(k) == v for k, v in wanted.items())
+        no_false += all(wanted.get(k) == v for k, v in said.items())
+    return {"names_all": names_all / num_pairs, "no_false": no_false / num_pairs}
+
+
+@torch.inference_mode()
+def generate(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: list[str],
+    temperature: float = 0.0,
+    batch_size: int = 100,
+) -> list[str]:
+    """What `model` writes after each prompt, greedily or at a temperature."""
+    texts = []
+    side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    for start in range(0, len(prompts), batch_size):
+        inputs = tokenizer(
+            prompts[start : start + batch_size],
+            return_tensors="pt",
+            padding=True,
+            return_token_type_ids=False,
+        )
+        sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+        out = model.generate(**inputs, max_new_tokens=64, **sampling)
+        texts += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    tokenizer.padding_side = side
+    return texts

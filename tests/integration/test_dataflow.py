@@ -1,0 +1,151 @@
+"""write_rows on real Ray: whole parts, counts at the driver, and a worker or a driver killed half-way."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from facap.dataflow import write_rows
+from facap.progress import Progress
+from facap.schemas import CAPTIONS, conform
+from facap.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+def captions(batch: pa.Table) -> pa.Table:
+    """CAPTIONS for a batch of numbers; every tenth fails."""
+    numbers = batch.column("id").to_pylist()
+    failed = [n % 10 == 0 for n in numbers]
+    columns = {"image_id": [f"i{n}" for n in numbers]}
+    columns |= {
+        name: ["x"] * len(numbers)
+        for name in ("item_id", "product_id", "category", "model", "prompt_hash", "params_hash")
+    }
+    columns["caption"] = [None if bad else "a red dress" for bad in failed]
+    columns["status"] = ["empty" if bad else "ok" for bad in failed]
+    return conform(pa.table(columns), CAPTIONS)
+
+
+def kill_once(batch: pa.Table, marker: str) -> pa.Table:
+    """`captions`, after the worker that comes first has been killed."""
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return captions(batch)
+    os.kill(os.getpid(), 9)
+    raise AssertionError("unreachable")
+
+
+def test_every_row_is_written_and_the_driver_hears_the_counts(ray_session: None, tmp_path: Path):
+    import ray
+
+    out = io.StringIO()
+    stage = Store(str(tmp_path)).stage("captions", CAPTIONS, "k1")
+    rows = ray.data.range(1000).map_batches(captions, batch_format="pyarrow", batch_size=100)
+    counts = write_rows(rows, stage, total=1000, progress=Progress("caption", out), rows_per_part=64)
+    assert counts == {"ok": 900, "empty": 100}
+    assert "0/1,000" in out.getvalue().splitlines()[0]
+    assert "1,000/1,000" in out.getvalue().splitlines()[-1]
+    manifest = stage.commit({}, {})
+    assert (manifest.rows, manifest.counts) == (1000, {"ok": 900, "empty": 100})
+    assert len(manifest.files) >= 10
+    assert all(
+        stage.store._read_part(file, ["status"]).num_rows <= 128 for file in stage.store.files("captions")
+    )
+
+
+def test_a_worker_that_dies_loses_no_row_and_doubles_none(ray_session: None, tmp_path: Path):
+    import ray
+
+    marker = str(tmp_path / "killed")
+    stage = Store(str(tmp_path / "w")).stage("captions", CAPTIONS, "k1")
+    rows = ray.data.range(400, override_num_blocks=4).map_batches(
+        kill_once, fn_kwargs={"marker": marker}, batch_format="pyarrow", batch_size=50
+    )
+    write_rows(rows, stage, total=400, progress=Progress("caption", io.StringIO()), rows_per_part=50)
+    assert os.path.exists(marker)
+    assert stage.commit({}, {}).counts == {"ok": 360, "empty": 40}
+    ids = stage.store.read("captions", ["image_id"]).column(0).to_pylist()
+    assert sorted(ids) == sorted(f"i{n}" for n in range(400))
+
+
+def test_an_error_in_a_worker_ends_the_stage_and_keeps_whole_parts(ray_session: None, tmp_path: Path):
+    import ray
+
+    def fails_late(batch: pa.Table) -> pa.Table:
+        if batch.column("id").to_pylist()[0] >= 200:
+            raise ValueError("a defect in the stage")
+        return captions(batch)
+
+    stage = Store(str(tmp_path)).stage("captions", CAPTIONS, "k1")
+    rows = ray.data.range(400, override_num_blocks=8).map_batches(
+        fails_late, batch_format="pyarrow", batch_size=50
+    )
+    with pytest.raises(Exception, match="a defect in the stage"):
+        write_rows(rows, stage, total=400, progress=Progress("caption", io.StringIO()), rows_per_part=50)
+    assert stage.store.manifest("captions") is None
+    assert stage.read(["image_id"]).num_rows % 50 == 0
+
+
+def test_a_killed_run_is_taken_up_where_it_stopped(ray_session: None, tmp_path: Path):
+    """SIGKILL of the driver half-way; the next run does only what is missing and finds all rows once."""
+    import ray
+
+    workspace = tmp_path / "w"
+    driver = subprocess.Popen(
+        [sys.executable, __file__, str(workspace)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    part_files = workspace / "captions" / "data-k1"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and driver.poll() is None:
+        if part_files.is_dir() and len(list(part_files.glob("part-*.parquet"))) >= 5:
+            break
+        time.sleep(0.1)
+    running = driver.poll() is None
+    driver.kill()
+    _, problem = driver.communicate()
+    assert running, problem.decode()
+
+    stage = Store(str(workspace)).stage("captions", CAPTIONS, "k1")
+    done = stage.done("image_id")
+    assert 90 <= len(done) < 2000
+    todo = [n for n in range(2000) if f"i{n}" not in done]
+    rows = ray.data.from_arrow(pa.table({"id": todo})).map_batches(captions, batch_format="pyarrow")
+    counts = write_rows(rows, stage, total=2000, progress=Progress("caption", io.StringIO()))
+    assert counts.total() == len(todo)
+    manifest = stage.commit({}, {})
+    assert manifest.counts == {"ok": 1800, "empty": 200}
+    ids = stage.store.read("captions", ["image_id"]).column(0).to_pylist()
+    assert sorted(ids) == sorted(f"i{n}" for n in range(2000))
+
+
+def run_slowly(workspace: str) -> None:
+    """The run that is killed: 20 rows in 0.3 s."""
+    import ray
+
+    def slow(batch: pa.Table) -> pa.Table:
+        time.sleep(0.3)
+        return captions(batch)
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200 * 1024**2,
+    )
+    stage = Store(workspace).stage("captions", CAPTIONS, "k1")
+    rows = ray.data.range(2000, override_num_blocks=100)
+    rows = rows.map_batches(slow, batch_format="pyarrow", batch_size=20)
+    write_rows(rows, stage, total=2000, progress=Progress("caption"), rows_per_part=20)
+
+
+if __name__ == "__main__":
+    run_slowly(sys.argv[1])
