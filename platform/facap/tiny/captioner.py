@@ -97,7 +97,7 @@ def generate(
 
 
 def faithfulness(texts: Iterable[str], garments: Iterable[Garment]) -> dict[str, float]:
-    """Precision (stated and true over stated) and recall (stated and true over what a full caption states)."""
+    """Precision: true of what is stated; recall: stated of what is true; exact: both are 1."""
     stated = true = wanted = exact = count = 0
     for text, garment in zip(texts, garments, strict=True):
         claims, truth = wording.caption_claims(text), wording.caption_claims(wording.caption(garment))

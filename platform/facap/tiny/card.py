@@ -8,8 +8,8 @@ _WHAT = {
         "FashionBLIP-2 starts from."
     ),
     "tiny-captioner": (
-        "A BLIP-2 captioner (`Blip2ForConditionalGeneration`) that describes rendered garments; it shares its "
-        "vision encoder and Q-Former with tiny-retrieval. Prompt: `a picture of`."
+        "A BLIP-2 captioner (`Blip2ForConditionalGeneration`) that describes rendered garments; it shares "
+        "its vision encoder and Q-Former with tiny-retrieval. Prompt: `a picture of`."
     ),
     "tiny-writer": (
         "A Llama that writes the modification text from two captions. Prompt: "
@@ -35,7 +35,8 @@ of facap runs with real engines on two CPU cores.
 
 - **Data**: {config.pictures:,} pictures drawn at 128 px and {config.sharp_pictures:,} at 256 px, of garments
   sampled at random; a tenth of all possible garments, told by a hash of their attributes, is held out.
-- **Command**: `python -m jobs.train_tiny_models --seed {config.seed}` ({steps}; batches of {config.batch_size}).
+- **Command**: `python -m jobs.train_tiny_models --seed {config.seed}`
+  ({steps}; batches of {config.batch_size}).
 - **Weights**: float16 safetensors, used in float32.
 
 Measured on {config.held_out:,} pictures (or pairs) of held-out garments:

@@ -1,4 +1,4 @@
-"""Trains the retrieval model's text side and aligns it with the image side, as BLIP-2's contrastive loss does.
+"""Trains the retrieval model's text side and aligns it with the image side by BLIP-2's contrastive loss.
 
 The vision encoder is frozen: its outputs are computed once. The Q-Former goes on naming attributes
 from the picture while its text side learns to meet the pictures that a text is true of. As the truth

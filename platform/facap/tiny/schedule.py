@@ -5,7 +5,6 @@ import time
 
 import torch
 
-
 MUON_LR, ADAM_LR = 2e-3, 1e-3  # peaks; Muon reached a loss in half the steps AdamW alone took
 
 
