@@ -16,7 +16,7 @@ def crawl_images(store: Store, settings: Settings, progress: Progress) -> StageR
 
     demo: contextlib.AbstractContextManager = contextlib.nullcontext()
     if not settings.catalog.manifest:
-        demo = serve_demo(store.path("demo"), settings.catalog.port)
+        demo = serve_demo(store.folder("demo"), settings.catalog.port)
     with demo:
         return pipeline.run(store, settings.crawl, progress)
 

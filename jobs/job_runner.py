@@ -6,12 +6,14 @@ that cluster; otherwise it starts a Ray of its own on this machine.
 """
 
 import contextlib
+import json
 import logging
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -57,6 +59,7 @@ def run_jobs(
                 reports.append(job(store, settings, Progress(stage)))
                 print(f"  {stage:<9} {_outcome(reports[-1])}", flush=True)
             print("\n" + table(reports) + "\n", flush=True)
+            keep(store, reports)
             if afterwards is not None:
                 afterwards(store, settings)
         return 0
@@ -88,6 +91,19 @@ def _outcome(report: StageReport) -> str:
     return f"{report.rows_out:,} rows in {report.seconds:.1f} s" + (f"; {report.note}" if report.note else "")
 
 
+def keep(store: Store, reports: Sequence[StageReport]) -> None:
+    """Writes the stage table as JSON to logs/stages.json, for benchmarks and dashboards."""
+    path = log_folder(store) / "stages.json"
+    path.write_text(json.dumps([asdict(report) for report in reports], indent=1) + "\n")
+
+
+def log_folder(store: Store) -> Path:
+    """<workspace>/logs, made if need be; ./logs for a workspace that is not on this machine."""
+    folder = Path(store.path("logs") if store.is_local else "logs")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def check_memory() -> None:
     """Raises ResourceError if this machine has too little free memory for the engines."""
     import psutil
@@ -101,12 +117,8 @@ def check_memory() -> None:
 
 @contextlib.contextmanager
 def noise_to_file(store: Store) -> Iterator[TextIO]:
-    """Sends everything written to stderr, by Ray's C++ parts too, to logs/driver.log; yields the screen.
-
-    A workspace that is not on this machine logs to ./logs.
-    """
-    folder = Path(store.path("logs") if store.is_local else "logs")
-    folder.mkdir(parents=True, exist_ok=True)
+    """Sends everything written to stderr, by Ray's C++ parts too, to logs/driver.log; yields the screen."""
+    folder = log_folder(store)
     sys.stderr.flush()
     screen = os.fdopen(os.dup(2), "w", buffering=1)
     with (folder / "driver.log").open("a") as log:
@@ -141,7 +153,7 @@ def ray_session() -> Iterator[None]:
             object_store_memory=OBJECT_STORE_BYTES,
         )
         where = "this machine"
-    session = ray._private.worker._global_node.get_logs_dir_path()  # type: ignore[union-attr]
+    session = ray._private.worker._global_node.get_logs_dir_path()  # type: ignore[attr-defined]
     print(f"Ray runs on {where}; logs of its workers and of vLLM: {session}", flush=True)
     context = DataContext.get_current()
     context.enable_progress_bars = False

@@ -168,7 +168,7 @@ def build_retrieval(vocab_size: int) -> Blip2ForImageTextRetrieval:
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Blip2Processor:
-    """The processor that goes with the captioner and the retrieval model: square pictures, BLIP-2 statistics."""
+    """The processor of the captioner and the retrieval model: square pictures, BLIP-2 statistics."""
     images = BlipImageProcessorPil(
         size={"height": IMAGE_PX, "width": IMAGE_PX}, image_mean=list(MEAN), image_std=list(STD)
     )
