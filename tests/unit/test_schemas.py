@@ -1,5 +1,7 @@
 """conform() and from_rows(): what holds every writer to its contract."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -128,3 +130,12 @@ def test_conform_changes_nothing_that_conforms(rows: list[dict]):
     table = from_rows(rows, ITEMS)
     assert conform(table, ITEMS).equals(table)
     assert conform(pa.concat_tables([table, table]), ITEMS).num_rows == 2 * len(rows)
+
+
+def test_the_documentation_names_every_column_with_its_meaning():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "data-contracts.md").read_text()
+    for name, schema in SCHEMAS.items():
+        section = text.split(f"## {name.upper()}\n")[1].split("\n## ")[0]
+        for field in schema:
+            assert f"| `{field.name}` |" in section, (name, field.name)
+            assert field.metadata[b"doc"].decode().replace("|", "\\|") in section, (name, field.name)
