@@ -249,7 +249,7 @@ class Stage:
         assert self.schema is not None
         self._put(f"{self._dir}/{part}", conform(table, self.schema))
 
-    def _drop_repeated(self) -> None:
+    def drop_repeated(self) -> None:
         """Keeps one row a key, a good one if there is one.
 
         A task that is run again may split its rows otherwise, and a worker that outlives a killed
@@ -295,7 +295,7 @@ class Stage:
         counts: dict[str, int] = {}
         rows = 0
         if self.schema is not None:
-            self._drop_repeated()
+            self.drop_repeated()
             names = self.parts()
             columns = ["status"] if "status" in self.schema.names else self.schema.names[:1]
             column = self.read(columns).column(0)

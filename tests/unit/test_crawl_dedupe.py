@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facap.crawl.dedupe import drop_repeats, duplicates, mark_duplicates
+from facap.crawl.dedupe import duplicates, mark_duplicates
 from facap.schemas import IMAGES, from_rows
 from facap.store import Stage, Store
 
@@ -53,13 +53,3 @@ def test_marks_are_written_once_and_corrected_later(tmp_path: Path) -> None:
     assert mark_duplicates(stage) == 2
     assert state(stage) == {"a": None, "b": "a", "c": None, "d": "a", "e": None}
     assert all(r["bytes"] for r in stage.read().to_pylist() if r["status"] == "ok")
-
-
-def test_an_item_written_twice_is_left_once_and_good(tmp_path: Path) -> None:
-    stage = Store(str(tmp_path)).stage("images", IMAGES, "k")
-    stage.write(from_rows([row("a", "x"), row("b", "y")], IMAGES))
-    stage.write(from_rows([row("b", "y"), row("c", "z"), row("a", None, "timeout")], IMAGES))
-    assert drop_repeats(stage) == 2 and drop_repeats(stage) == 0
-    rows = stage.read().to_pylist()
-    assert sorted(r["item_id"] for r in rows) == ["a", "b", "c"]
-    assert {r["status"] for r in rows} == {"ok"}

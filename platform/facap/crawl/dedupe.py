@@ -20,23 +20,6 @@ def duplicates(image_ids: Mapping[str, str]) -> dict[str, str]:
     return {item: first[image] for item, image in image_ids.items() if first[image] != item}
 
 
-def drop_repeats(stage: Stage) -> int:
-    """Leaves one row an item, a good one if there is one; returns how many were dropped.
-
-    Workers that outlive a killed run by a moment can write an item that the next run fetches again.
-    """
-    seen: set[str] = set()
-    dropped = 0
-    for part in [*stage.parts("part-"), *stage.parts("failed-")]:
-        items = stage.read_part(part, ["item_id"]).column(0).to_pylist()
-        fresh = [item not in seen for item in items]
-        seen.update(items)
-        if not all(fresh):
-            stage.replace(part, stage.read_part(part).filter(pa.array(fresh)))
-            dropped += len(fresh) - sum(fresh)
-    return dropped
-
-
 def mark_duplicates(stage: Stage) -> int:
     """Sets `duplicate_of` in the parts of IMAGES, also where an earlier run set it otherwise.
 

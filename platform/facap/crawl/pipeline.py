@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facap.crawl.config import CrawlConfig
-from facap.crawl.dedupe import drop_repeats, mark_duplicates
+from facap.crawl.dedupe import mark_duplicates
 from facap.dataflow import write_rows
 from facap.errors import StageFailed
 from facap.progress import Progress, StageReport, check_failures
@@ -39,7 +39,7 @@ def run(store: Store, config: CrawlConfig, progress: Progress) -> StageReport:
             progress=progress,
             rows_per_part=config.batch_size,
         )
-    drop_repeats(stage)
+    stage.drop_repeated()
     counts = Counter(stage.read(["status"]).column(0).to_pylist())
     assert counts.total() == items.num_rows, f"{items.num_rows} items in, {counts.total()} rows out"
     if not counts[OK]:
