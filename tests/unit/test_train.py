@@ -1,0 +1,154 @@
+"""The pure parts of training: loss and mask, steps, learning rate, rows and log lines."""
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from facap.errors import ContractError
+from facap.schemas import IMAGES, TRIPLETS, from_rows
+from facap.store import Store
+from facap.train.config import NOT_IN_KEY, TrainConfig
+from facap.train.feed import number, split_rows
+from facap.train.loop import learning_rate, steps_per_epoch
+from facap.train.loss import contrastive_loss
+from facap.train.tracking import line
+
+
+def softmax_loss(positive: float, others: list[float]) -> float:
+    return math.log(sum(math.exp(v) for v in [positive, *others])) - positive
+
+
+def test_loss_masks_the_same_product() -> None:
+    """Rows 0 and 1 share a product, and reference 4 shows target 2's: worked out by hand."""
+    query = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    target = torch.tensor([[0.8, 0.6], [1.0, 0.0], [0.6, -0.8]])
+    reference = torch.tensor([[0.0, 1.0], [-1.0, 0.0], [0.8, -0.6]])
+    product = torch.tensor([7, 7, 8, 20, 8, 21])
+    # query . (three targets, three references)
+    dots = [
+        [0.8, 1.0, 0.6, 0.0, -1.0, 0.8],
+        [0.96, 0.6, -0.28, 0.8, -0.6, 0.0],
+        [0.6, 0.0, -0.8, 1.0, 0.0, -0.6],
+    ]
+    t = 0.5
+    s = [[v / t for v in row] for row in dots]
+    forward = (
+        softmax_loss(s[0][0], [s[0][2], s[0][3], s[0][4], s[0][5]])
+        + softmax_loss(s[1][1], [s[1][2], s[1][3], s[1][4], s[1][5]])
+        + softmax_loss(s[2][2], [s[2][0], s[2][1], s[2][3], s[2][5]])
+    ) / 3
+    backward = (
+        softmax_loss(s[0][0], [s[2][0]])
+        + softmax_loss(s[1][1], [s[2][1]])
+        + softmax_loss(s[2][2], [s[0][2], s[1][2]])
+    ) / 3
+    loss = contrastive_loss(query, torch.cat([target, reference]), product, torch.tensor([t]))
+    assert loss.item() == pytest.approx((forward + backward) / 2, abs=1e-6)
+
+
+def test_a_batch_of_one_product_has_no_loss() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(4, 3), dim=1)
+    loss = contrastive_loss(vectors, vectors.flip(0), torch.full((4,), 3), torch.tensor([0.1]))
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "ranks", "expected"),
+    [(3201, 64, 2, (50, 32)), (10, 64, 2, (1, 5)), (7, 4, 3, (2, 1)), (2, 64, 2, (1, 1))],
+)
+def test_every_rank_has_the_same_steps(rows: int, batch: int, ranks: int, expected: tuple[int, int]) -> None:
+    steps, local = steps_per_epoch(rows, batch, ranks)
+    assert (steps, local) == expected
+    assert steps * local * ranks <= rows
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    factors = [learning_rate(step, steps=100, warmup=10) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1) and max(factors) == factors[10] == 1
+    assert factors[:10] == sorted(factors[:10]) and factors[10:] == sorted(factors[10:], reverse=True)
+    assert 0 < factors[-1] < 0.001
+    assert learning_rate(0, steps=5, warmup=0) == 1
+
+
+def workspace(root: Path) -> Store:
+    store = Store(str(root))
+    now = datetime.now(UTC)
+    images = [
+        {
+            "item_id": f"i{n}",
+            "image_id": f"m{n}",
+            "product_id": f"p{n}",
+            "category": "dress",
+            "url": "u",
+            "status": "ok",
+            "bytes": b"x",
+            "fetched_at": now,
+            "duplicate_of": "i0" if n == 3 else None,
+        }
+        for n in range(4)
+    ]
+    stage = store.stage("images", IMAGES, "k")
+    stage.write(from_rows(images, IMAGES))
+    stage.commit(config={}, inputs={})
+    return store
+
+
+def triplets(store: Store, rows: list[tuple[str, str, str, str]]) -> None:
+    stage = store.stage("triplets", TRIPLETS, f"k{len(rows)}")
+    constant = {"category": "dress", "modification": "x", "model": "m", "prompt_hash": "", "params_hash": ""}
+    stage.write(
+        from_rows(
+            [
+                constant | {"reference_id": r, "target_id": t, "split": split, "status": status}
+                for r, t, split, status in rows
+            ],
+            TRIPLETS,
+        )
+    )
+    stage.commit(config={}, inputs={})
+
+
+def test_rows_of_a_split_with_their_products(tmp_path: Path) -> None:
+    store = workspace(tmp_path)
+    triplets(
+        store,
+        [("m0", "m1", "train", "ok"), ("m1", "m2", "train", "no_change"), ("m2", "m0", "val", "ok")],
+    )
+    rows = split_rows(store, "train")
+    assert rows.to_pylist() == [
+        {
+            "reference_id": "m0",
+            "target_id": "m1",
+            "modification": "x",
+            "reference_product": number("p0"),
+            "target_product": number("p1"),
+        }
+    ]
+    assert rows.schema.field("target_product").type == pa.int64()
+    assert len(split_rows(store, "val")) == 1
+
+
+def test_a_triplet_of_a_dropped_picture_is_said(tmp_path: Path) -> None:
+    store = workspace(tmp_path)
+    triplets(store, [("m0", "m3", "train", "ok")])
+    with pytest.raises(ContractError, match="target_id that IMAGES does not keep"):
+        split_rows(store, "train")
+
+
+def test_settings_outside_the_key_exist() -> None:
+    assert set(TrainConfig.model_fields) >= NOT_IN_KEY
+
+
+def test_log_lines_name_rank_step_and_loss() -> None:
+    start = {"rank": 1, "ranks": 2, "device": "cpu", "held": 1000, "total": 2000}
+    text = line("start", start | {"pictures": 5, "steps": 9, "batch": 4})
+    assert text.startswith("rank 1 of 2: FSDP2 on cpu, holds 1,000 of 2,000 sharded parameters")
+    step = {"step": 3, "steps": 9, "epoch": 0, "loss": 1.5, "temperature": 0.07, "grad_norm": 1.0}
+    assert line("step", step | {"samples_per_s": 80.0}).startswith(
+        "step 3/9 epoch 0 loss 1.5000 temperature 0.0700"
+    )
+    assert line("resume", {"rank": 0, "step": 4}) == "rank 0: resumed from the checkpoint of step 4"
