@@ -6,5 +6,5 @@ cat <<'HEAD'
 # Python 3.11 or 3.12, Linux x86_64. Install with --no-deps, as requirements/install.sh does.
 HEAD
 # left out: pip itself, facap, local paths, and what is installed for trials but imported by nothing here
-grep -E '^[A-Za-z0-9._-]+==' | grep -viE '^(pip|wheel|facap|torchvision|torchaudio|torchcodec|skia-python|pybind11)==' |
+grep -E '^[A-Za-z0-9._-]+==' | grep -viE '^(pip|wheel|facap|torchvision|torchaudio|torchcodec|skia-python|pybind11|defusedxml)==' |
     sort -f
