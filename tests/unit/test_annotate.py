@@ -1,9 +1,11 @@
 """Prompts, settings, keys, and the pure parts of the two annotation stages."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
+import PIL.Image
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
@@ -149,6 +151,57 @@ def test_an_undecodable_picture_is_refused() -> None:
         made = ask(row | {"bytes": content})
         assert isinstance(made, engine.Refusal) and made.status == "undecodable"
         assert made.keep == row
+
+
+def answered(prepared: dict, text: str, tokens: int) -> dict:
+    """What ray.data.llm makes of a prepared row: rows with an error pass the engine by."""
+    return (
+        prepared
+        if prepared[engine.FAILURE]
+        else prepared | {"generated_text": text, "num_generated_tokens": tokens}
+    )
+
+
+def test_a_caption_row_from_picture_to_row() -> None:
+    config = CaptionConfig()
+    prepare = engine._Prepare(caption_pipeline._Ask(config), config.sampling_params(), False, True)
+    picture = io.BytesIO()
+    PIL.Image.new("RGB", (256, 320), "red").save(picture, "JPEG")
+    ids = {"image_id": "i", "item_id": "t", "product_id": "p", "category": "top"}
+    row = ids | {"bytes": picture.getvalue()}
+    good = prepare(row)
+    assert row == {}  # nothing of it travels on by itself
+    assert good["prompt"] == "a picture of" and good["multimodal_data"]["image"].size == (128, 128)
+    broken = prepare(ids | {"bytes": b"no"})
+    answer = engine._Answer(config.max_tokens)
+    refused = good | {engine.FAILURE: "ValueError: too long"}
+    answers = [
+        answer(answered(good, " a red top", 4)),
+        answer(answered(good, " a red top", 64)),
+        answer(answered(broken, "", 0)),
+        answer(answered(refused, "", 0)),
+    ]
+    table = caption_pipeline._Judge(config)(pa.Table.from_pylist(answers))
+    rows = table.to_pylist()
+    assert [r["status"] for r in rows] == ["ok", "too_long", "undecodable", "engine_error"]
+    assert rows[0]["caption"] == "a red top" and rows[0]["raw"] == " a red top"
+    assert rows[0]["attributes"] == [("colour", "red")]
+    assert rows[3]["raw"] is None and rows[3]["error"] == "ValueError: too long"
+    assert all(r["model"].startswith("facap/tiny-captioner@") for r in rows)
+
+
+def test_a_pair_from_captions_to_row() -> None:
+    config = ModifyConfig(chat=True, template="modify_fashion")
+    prepare = engine._Prepare(modify_pipeline._Ask(config), config.sampling_params(), True, False)
+    ids = {"reference_id": "a", "target_id": "b", "category": "top", "split": "val"}
+    prepared = prepare(ids | {"reference_caption": "a red top", "target_caption": "a navy top"})
+    assert "colour becomes navy" in prepared["messages"][0]["content"] and "prompt" not in prepared
+    answer = engine._Answer(config.max_tokens)(answered(prepared, '"Make it navy."', 5))
+    (row,) = modify_pipeline._Judge(config, modify_pipeline._made_by(config))(
+        pa.Table.from_pylist([answer])
+    ).to_pylist()
+    assert (row["modification"], row["status"], row["quality"]) == ("Make it navy.", "ok", 1.0)
+    assert {name: row[name] for name in ids} == ids
 
 
 def test_configs_import_lightly() -> None:
