@@ -27,12 +27,21 @@ def member(
 
 
 def targets(members: list[Member], vectors: np.ndarray, **settings) -> dict[str, str]:
-    return {p.reference_id: p.target_id for p in mine_pairs(members, vectors, PairsConfig(**settings))}
+    config = PairsConfig(**{"choose": "nearest", "max_changes": 3, **settings})
+    return {p.reference_id: p.target_id for p in mine_pairs(members, vectors, config)}
 
 
 def test_the_most_similar_acceptable_neighbour_is_taken() -> None:
     members = [member("a", colour="red"), member("b", colour="blue"), member("c", colour="green")]
     assert targets(members, unit(0, 40, 20)) == {"a": "c", "b": "c", "c": "a"}  # c: a and b tie, a < b
+
+
+def test_spread_takes_any_acceptable_neighbour_and_the_same_one_every_time() -> None:
+    members = [member(f"m{i}", colour=f"c{i}") for i in range(12)]
+    vectors = unit(*range(0, 24, 2))
+    spread = targets(members, vectors, choose="spread", max_target_uses=12)
+    assert spread == targets(members, vectors, choose="spread", max_target_uses=12)
+    assert len(spread) == 12 and spread != targets(members, vectors, max_target_uses=12)
 
 
 def test_similarity_is_the_cosine_and_rows_are_sorted() -> None:
@@ -124,7 +133,7 @@ def test_settings_that_contradict_are_refused() -> None:
     with pytest.raises(ValidationError, match="min_similarity should not exceed max_similarity"):
         PairsConfig(min_similarity=0.9, max_similarity=0.5)
     with pytest.raises(ValidationError, match="min_changes should not exceed max_changes"):
-        PairsConfig(min_changes=4)
+        PairsConfig(min_changes=5)
 
 
 @settings(max_examples=30, deadline=None)

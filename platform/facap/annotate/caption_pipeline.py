@@ -72,11 +72,9 @@ def read_images(store: Store, item_ids: set[str]) -> "Dataset":
     def only_wanted(batch: pa.Table) -> pa.Table:
         return batch.filter(pc.is_in(batch.column("item_id"), value_set=wanted))
 
-    images = ray.data.read_parquet(
-        store.files("images"),
-        columns=[*_IDS, "bytes"],
-        override_num_blocks=engine.num_blocks(store.require("images").rows),
-    )
+    blocks = engine.num_blocks(store.require("images").rows)
+    images = ray.data.read_parquet(store.files("images"), override_num_blocks=blocks)
+    images = images.select_columns([*_IDS, "bytes"])
     return images.map_batches(only_wanted, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
 
 

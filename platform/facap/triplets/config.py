@@ -1,5 +1,7 @@
 """Settings of pair mining (CAPTIONS + IMAGES -> PAIRS)."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from facap.config import StageConfig
@@ -20,7 +22,12 @@ class PairsConfig(StageConfig):
         0.995, ge=-1, le=1, description="greatest cosine; above, they are taken for the same garment"
     )
     min_changes: int = Field(1, ge=0, description="fewest attributes that must differ, so there is a change")
-    max_changes: int = Field(3, ge=1, description="most attributes that may differ, so a sentence can say it")
+    max_changes: int = Field(4, ge=1, description="most attributes that may differ, so a sentence can say it")
+    choose: Literal["spread", "nearest"] = Field(
+        "spread",
+        description="which acceptable neighbour becomes the target: any of them, by a hash of both ids, or the "
+        "nearest, which the picture alone would find",
+    )
     max_target_uses: int = Field(3, ge=1, description="references that may share one target")
     pool: int = Field(100, ge=1, description="nearest neighbours looked at for a reference, in images")
     max_failure_rate: float = Field(

@@ -1,9 +1,9 @@
-"""Reference and target: two similar garments of one category that differ in one to three attributes.
+"""Reference and target: two similar garments of one category that differ in a few attributes.
 
 In: images with embeddings and attributes. Out: at most one pair a reference, and the images that
 found no partner. Per category and split, FAISS finds every image's exact nearest neighbours; of
 those of another product, inside the similarity band and differing in the right number of
-attributes, the most similar one is taken while its uses last. References with the fewest choices
+attributes, one is taken while its uses last: any, by a hash of both ids, or the nearest. References with the fewest choices
 choose first, so that the cap on a target's uses costs few of them their only partner.
 
     >>> shirts = [Member("a", "p1", "top", "train", {"colour": "red"}),
@@ -16,6 +16,7 @@ Nothing is random: equal similarities are ordered by image_id. Shapes: N images,
 P neighbours, K attribute names.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,10 @@ def _mine_group(members: list[Member], vectors_ND: np.ndarray, config: PairsConf
     product_N = np.unique([member.product_id for member in members], return_inverse=True)[1]
     choices = []
     for row in range(len(members)):
-        choices.append(_acceptable(row, similarity_NP[row], neighbour_NP[row], codes_NK, product_N, config))
+        found = _acceptable(row, similarity_NP[row], neighbour_NP[row], codes_NK, product_N, config)
+        if config.choose == "spread":
+            found.sort(key=lambda choice: _draw(members[row].image_id, members[choice[0]].image_id))
+        choices.append(found)
     uses: Counter[int] = Counter()
     pairs = []
     for row in sorted(range(len(members)), key=lambda row: (len(choices[row]), row)):
@@ -89,6 +93,11 @@ def _mine_group(members: list[Member], vectors_ND: np.ndarray, config: PairsConf
                 )
                 break
     return pairs
+
+
+def _draw(reference_id: str, target_id: str) -> bytes:
+    """Orders targets as good as at random, and the same in every run."""
+    return hashlib.sha256(f"{reference_id}>{target_id}".encode()).digest()
 
 
 def nearest(vectors_ND: np.ndarray, pool: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +127,7 @@ def _acceptable(
     product_N: np.ndarray,
     config: PairsConfig,
 ) -> list[tuple[int, float]]:
-    """The neighbours that may be the target of `row`, the most similar first: (row, similarity)."""
+    """The neighbours that may be the target of `row`, nearest first: (row, similarity)."""
     changes_P = (codes_NK[neighbour_P] != codes_NK[row]).sum(axis=1)
     fits_P = (
         (product_N[neighbour_P] != product_N[row])

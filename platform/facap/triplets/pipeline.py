@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport, check_failures
 from facap.schemas import OK, PAIRS, from_rows
+from facap.splits import split_of
 from facap.store import Manifest, Store, stage_key
 from facap.triplets.config import PairsConfig
-from facap.triplets.splits import split_of
 
 VERSION = 1
 
