@@ -270,7 +270,7 @@ function search() {
   $("back").hidden = false;
   $("more").hidden = true;
   $("grid").replaceChildren(...skeletons(12));
-  say("Searching …");
+  say("");
   return guarded(() => runSearch(state.reference, text));
 }
 
@@ -292,7 +292,7 @@ async function runSearch(reference, text) {
   $("grid").replaceChildren(...answer.results.map((item, i) => card(item, i + 1)));
   const found = plural(answer.results.length, "result");
   $("subtitle").textContent = `${found} in ${milliseconds} ms · click one to go on from there`;
-  say(found);
+  say("");
   if (answer.results.length === 0) showEmpty("Nothing fits here. Try another category or other words.");
   markReference();
   window.scrollTo({ top: 0, behavior: "smooth" });

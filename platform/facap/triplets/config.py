@@ -25,8 +25,8 @@ class PairsConfig(StageConfig):
     max_changes: int = Field(4, ge=1, description="most attributes that may differ, so a sentence can say it")
     choose: Literal["spread", "nearest"] = Field(
         "spread",
-        description="which acceptable neighbour becomes the target: any of them, by a hash of both ids, or the "
-        "nearest, which the picture alone would find",
+        description="which acceptable neighbour becomes the target: any of them, by a hash of both ids, or "
+        "the nearest, which the picture alone would find",
     )
     max_target_uses: int = Field(3, ge=1, description="references that may share one target")
     pool: int = Field(100, ge=1, description="nearest neighbours looked at for a reference, in images")

@@ -3,8 +3,8 @@
 In: images with embeddings and attributes. Out: at most one pair a reference, and the images that
 found no partner. Per category and split, FAISS finds every image's exact nearest neighbours; of
 those of another product, inside the similarity band and differing in the right number of
-attributes, one is taken while its uses last: any, by a hash of both ids, or the nearest. References with the fewest choices
-choose first, so that the cap on a target's uses costs few of them their only partner.
+attributes, one is taken while its uses last: any, by a hash of both ids, or the nearest. References
+with the fewest choices choose first, so that the cap on a target's uses costs few their only partner.
 
     >>> shirts = [Member("a", "p1", "top", "train", {"colour": "red"}),
     ...           Member("b", "p2", "top", "train", {"colour": "blue"})]
