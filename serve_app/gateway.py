@@ -19,11 +19,10 @@ from fastapi.responses import JSONResponse
 from ray import serve
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 
 from serve_app import query as queries
+from serve_app.body import read_body, read_form
 from serve_app.config import ServeArgs
 from serve_app.pictures import open_catalogue
 from serve_app.query import ClientError
@@ -178,29 +177,15 @@ class Gateway:
             raise ClientError(
                 415, f"the content type is '{kind[:60]}'", "application/json or multipart/form-data"
             )
-        body = await self._body(request)
+        body = await read_body(request, self.args.max_upload_bytes)
         if kind == "application/json":
             return queries.from_json(body, self.args), None
-        fields, data = await _form(request, body)
+        fields, data = await read_form(request, body)
         query = queries.from_fields(fields, self.args)
         if query.reference_id is not None:
             raise ClientError(400, "both an image and a reference_id came", "one of the two")
         async with self.decoders:
             return query, await asyncio.to_thread(queries.picture, data, self.args)
-
-    async def _body(self, request: Request) -> bytes:
-        most = self.args.max_upload_bytes
-        too_large = ClientError(413, "the request is too large", f"at most {most / 1024**2:g} MiB")
-        length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > most:
-            raise too_large
-        pieces, size = [], 0
-        async for piece in request.stream():  # the header may be absent
-            size += len(piece)
-            if size > most:
-                raise too_large
-            pieces.append(piece)
-        return b"".join(pieces)
 
     async def _picture(self, image_id: str) -> bytes:
         get = self.pictures.get
@@ -219,28 +204,3 @@ class Gateway:
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers=headers)
         return Response(self.static[name], media_type=CONTENT_TYPES[name], headers=headers)
-
-
-async def _form(request: Request, body: bytes) -> tuple[dict[str, str], bytes]:
-    """The fields of a multipart form and the bytes of its file `image`."""
-    expected = "a multipart form with a file `image` and the fields text, k, category"
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    fields: dict[str, str] = {}
-    data: bytes | None = None
-    try:
-        async with Request(request.scope, receive).form(max_files=1, max_fields=len(queries.FIELDS)) as form:
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile) and name == "image":
-                    data = await value.read()
-                elif isinstance(value, UploadFile):
-                    raise ClientError(400, f"unexpected file '{name[:40]}'", expected)
-                else:
-                    fields[name] = value
-    except (MultiPartException, HTTPException, KeyError) as error:
-        raise ClientError(400, "the multipart form cannot be read", expected) from error
-    if data is None:
-        raise ClientError(400, "the form has no file `image`", expected)
-    return fields, data
