@@ -8,6 +8,7 @@ import argparse
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE_S = 60
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "search-page.png"
 
 
@@ -43,7 +45,7 @@ def open_page(url: str, width: int, height: int) -> "Iterator[Page]":
         browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS, headless=True)
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(1000 * PATIENCE_S)
             page.goto(url)
             yield page
         finally:
@@ -51,11 +53,19 @@ def open_page(url: str, width: int, height: int) -> "Iterator[Page]":
 
 
 def wait_for_pictures(page: "Page") -> None:
-    """Returns when every picture within the window is drawn."""
-    page.wait_for_function(
+    """Returns when every picture within the window is drawn.
+
+    Asks again and again from here: waiting inside the page needs eval, which the page forbids.
+    """
+    drawn = (
         "[...document.images].every(i => i.hidden || i.getBoundingClientRect().top > innerHeight"
         " || (i.complete && i.naturalWidth))"
     )
+    deadline = time.monotonic() + PATIENCE_S
+    while not page.evaluate(drawn):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"pictures of {page.url} were not drawn within {PATIENCE_S} s")
+        page.wait_for_timeout(100)
 
 
 def take(url: str, text: str, category: str, pick: int, out: Path, width: int, height: int) -> dict:
@@ -64,12 +74,9 @@ def take(url: str, text: str, category: str, pick: int, out: Path, width: int, h
     with open_page(url, width, height) as page:
         page.wait_for_selector("#grid .card[data-id]")
         if category:
-            page.locator(f".filter[data-category={category}]").click()
-            page.wait_for_function(
-                "c => [...document.querySelectorAll('#grid .name')].every(n => n.textContent === c)"
-                " && document.querySelector('#grid .card[data-id]')",
-                arg=category,
-            )
+            with page.expect_response("**/api/catalog?*"):
+                page.locator(f".filter[data-category={category}]").click()
+            page.wait_for_selector("#grid .card[data-id]")
         page.locator("#grid .card[data-id]").nth(pick).click()
         page.locator("#text").fill(text)
         with page.expect_response("**/api/search") as answer:

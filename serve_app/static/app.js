@@ -33,6 +33,7 @@ function element(tag, className, text) {
 }
 
 const imageUrl = (id) => `/images/${encodeURIComponent(id)}.jpg`;
+const narrow = () => window.matchMedia("(max-width: 860px)").matches; // as in style.css
 const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
 // --- talking to the server ---------------------------------------------------------------------
@@ -219,7 +220,7 @@ function setReference(reference) {
   if (reference) {
     say("Now say what should be different.");
     $("text").focus({ preventScroll: true });
-    if (window.matchMedia("(max-width: 860px)").matches) $("composer").scrollIntoView({ behavior: "smooth" });
+    if (narrow()) $("composer").scrollIntoView({ behavior: "smooth" });
   }
 }
 
@@ -295,7 +296,8 @@ async function runSearch(reference, text) {
   say("");
   if (answer.results.length === 0) showEmpty("Nothing fits here. Try another category or other words.");
   markReference();
-  window.scrollTo({ top: 0, behavior: "smooth" });
+  if (narrow()) $("title").scrollIntoView({ behavior: "smooth" });
+  else window.scrollTo({ top: 0, behavior: "smooth" });
 }
 
 // --- events ------------------------------------------------------------------------------------

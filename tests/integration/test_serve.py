@@ -233,10 +233,13 @@ def test_deploying_again_keeps_serving_and_another_port_is_refused(
 
 
 def test_the_page_in_chromium(site: str, made: Made, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
     from benchmarks.take_screenshot import browser_path, open_page
 
     if browser_path() is None:
         pytest.skip("no chromium on this machine")
+    expect.set_options(timeout=60_000)
     with open_page(site, width=1280, height=900) as page:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -264,9 +267,9 @@ def test_the_page_in_chromium(site: str, made: Made, tmp_path: Path) -> None:
         page.locator("#upload").set_input_files(str(own))
         page.locator("#text").fill("in navy")
         page.get_by_role("button", name="Search").click()
-        page.wait_for_function("document.querySelectorAll('#grid .rank').length === 40")
+        expect(page.locator("#grid .rank")).to_have_count(40)
         page.locator(".filter[data-category=skirt]").click()
-        page.wait_for_function("document.querySelectorAll('#grid .rank').length < 10")
+        expect(page.locator("#grid .rank")).to_have_count(6)
         assert set(page.locator("#grid .name").all_inner_texts()) == {"Skirt"}
         broken = tmp_path / "broken.png"
         broken.write_bytes(own.read_bytes()[:2000])
