@@ -54,9 +54,7 @@ def test_every_value_of_every_attribute_changes_the_picture(category: str) -> No
     for attribute in applicable(category):
         if attribute in ("category", "second_colour"):
             continue
-        pictures = [
-            _shown(garment, attribute, value, view) for value in values(category, attribute)
-        ]
+        pictures = [_shown(garment, attribute, value, view) for value in values(category, attribute)]
         for i, one in enumerate(pictures):
             for other in pictures[:i]:
                 visible = np.abs(one - other).max(axis=2) > 20

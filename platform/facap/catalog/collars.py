@@ -23,8 +23,7 @@ def behind(neckline: str, frame: Frame, cloth: str) -> str:
         )
     if neckline in ("collared", "lapel", "stand"):
         return (
-            f'<path d="M{at(-15, 66)}L{at(-13, 56)}Q{at(0, 60)} {at(13, 56)}L{at(15, 66)}z" '
-            f'fill="{inside}"/>'
+            f'<path d="M{at(-15, 66)}L{at(-13, 56)}Q{at(0, 60)} {at(13, 56)}L{at(15, 66)}z" fill="{inside}"/>'
         )
     return ""
 
@@ -36,8 +35,7 @@ def in_front(neckline: str, frame: Frame, cloth: str) -> str:
     trim = f'fill="{toned(cloth)}" stroke="{seam(toned(cloth))}" stroke-width="1.4"'
     if neckline == "high":
         tube = (
-            f"M{at(-15, 68)}L{at(-13, 48)}Q{at(0, 52)} {at(13, 48)}L{at(15, 68)}Q{at(0, 75)} "
-            f"{at(-15, 68)}z"
+            f"M{at(-15, 68)}L{at(-13, 48)}Q{at(0, 52)} {at(13, 48)}L{at(15, 68)}Q{at(0, 75)} {at(-15, 68)}z"
         )
         fold = f"M{at(-14, 57)}Q{at(0, 62)} {at(14, 57)}"
         return f'<path d="{tube}" {trim}/><path d="{fold}" fill="none" {edge}/>'
@@ -62,8 +60,7 @@ def in_front(neckline: str, frame: Frame, cloth: str) -> str:
         )
     if neckline == "hooded":
         rims = "".join(
-            f"M{at(s * 24, 64)}Q{at(s * 22, 82)} {at(0, 84)}L{at(0, 74)}Q{at(s * 14, 72)} "
-            f"{at(s * 16, 60)}z"
+            f"M{at(s * 24, 64)}Q{at(s * 22, 82)} {at(0, 84)}L{at(0, 74)}Q{at(s * 14, 72)} {at(s * 16, 60)}z"
             for s in both
         )
         cords = "".join(f"M{at(s * 8, 82)}L{at(s * 9, 108)}" for s in both)

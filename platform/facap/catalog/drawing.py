@@ -112,9 +112,7 @@ def _layers(garment: Garment, view: View, cut: Silhouette) -> list[str]:
     outfit = garment.category == "outfit"
     lower_cloth = second if outfit else first
     folds = random.Random(view.folds)
-    form = studio.mannequin(
-        cut, view.form, view.arm_spread, stand=garment.category in ("top", "jacket")
-    )
+    form = studio.mannequin(cut, view.form, view.arm_spread, stand=garment.category in ("top", "jacket"))
     layers = [studio.ground_shadow(cut), collars.behind(garment.neckline, cut.frame, first), form]
     if cut.lower:
         marks = "solid" if outfit else garment.pattern
@@ -211,19 +209,14 @@ def _jacket_front(garment: Garment, cut: Silhouette, cloth: str) -> str:
     frame, hem = cut.frame, cut.hems[0].y
     drawing = ""
     if garment.neckline == "lapel":
-        drawing += (
-            f'<path d="M{frame.at(-14, 63)}L{frame.at(0, 106)}L{frame.at(14, 63)}z" '
-            f'fill="{shirt}"/>'
-        )
+        drawing += f'<path d="M{frame.at(-14, 63)}L{frame.at(0, 106)}L{frame.at(14, 63)}z" fill="{shirt}"/>'
     top = frame.y({"lapel": 96.0, "stand": 72.0}.get(garment.neckline, 80.0))
     if garment.closure == NONE:
         return drawing + (
             f'<path d="M126,{top:.1f}L118,{hem + 4:.1f}H138L130,{top:.1f}z" fill="{shirt}" '
             f'stroke="{seam(cloth)}" stroke-width="2"/>'
         )
-    return drawing + (
-        f'<path d="M128,{top:.1f}V{hem + 3:.1f}" stroke="{seam(cloth)}" stroke-width="1.6"/>'
-    )
+    return drawing + (f'<path d="M128,{top:.1f}V{hem + 3:.1f}" stroke="{seam(cloth)}" stroke-width="1.6"/>')
 
 
 # Where a closure down the front starts, in body units, below each neckline.

@@ -40,9 +40,7 @@ class Frame:
         others (a Catmull-Rom spline)."""
         padded = [points[0], *points, points[-1]]
         data = []
-        for before, start, end, after in zip(
-            padded, padded[1:], padded[2:], padded[3:], strict=False
-        ):
+        for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
             leave = (start[0] + (end[0] - before[0]) / 6, start[1] + (end[1] - before[1]) / 6)
             arrive = (end[0] - (after[0] - start[0]) / 6, end[1] - (after[1] - start[1]) / 6)
             data.append("C" + self.points([leave, arrive, end]))

@@ -126,8 +126,7 @@ def material_texture(material: str, box: Box) -> str:
 def _denim(box: Box) -> str:
     height = box.bottom - box.top
     lines = "".join(
-        f"M{x:.1f},{box.bottom}l{height:.0f},{-height:.0f}"
-        for x in _steps(box.left - height, box.right, 7.5)
+        f"M{x:.1f},{box.bottom}l{height:.0f},{-height:.0f}" for x in _steps(box.left - height, box.right, 7.5)
     )
     return (
         f'<path d="{lines}" fill="none" stroke="#fff" stroke-width="2.1" stroke-opacity=".34"/>'

@@ -184,9 +184,7 @@ def _sleeve(frame: Frame, kind: str, sign: int, spread: float) -> tuple[str, str
         cuff = ((58 + spread * 0.3, 107), (34 + spread * 0.3, 112))
     outer, inner = [(sign * x, y) for x, y in outer], [(sign * x, y) for x, y in inner]
     start, end = [frame.at(sign * x, y) for x, y in cuff]
-    outline = (
-        f"M{frame.at(*outer[0])}{frame.smooth(outer)}L{frame.at(*inner[0])}{frame.smooth(inner)}Z"
-    )
+    outline = f"M{frame.at(*outer[0])}{frame.smooth(outer)}L{frame.at(*inner[0])}{frame.smooth(inner)}Z"
     return outline, f"M{start} L{end}"
 
 
@@ -241,7 +239,6 @@ def _pants(frame: Frame, fit: str, hem_y: float) -> tuple[str, tuple[Hem, ...]]:
         + "Z"
     )
     hems = tuple(
-        Hem(frame.x(sign * middle - half), frame.x(sign * middle + half), frame.y(hem_y))
-        for sign in (-1, 1)
+        Hem(frame.x(sign * middle - half), frame.x(sign * middle + half), frame.y(hem_y)) for sign in (-1, 1)
     )
     return outline, hems

@@ -23,8 +23,7 @@ def backdrop(style: str, tint: str) -> str:
     shapes = {
         "studio": "",
         "floor": floor + f'<path d="M0,258H256v5H0z" fill="{shade(tint, 1.7)}"/>',
-        "arch": f'<path d="M30,320V128a98,98 0 0 1 196,0V320z" fill="{shade(tint, 0.87)}"/>'
-        + floor,
+        "arch": f'<path d="M30,320V128a98,98 0 0 1 196,0V320z" fill="{shade(tint, 0.87)}"/>' + floor,
         "window": f'<path d="M34,0l92,0l64,262l-106,0z M140,0l58,0l72,262l-64,0z" '
         f'fill="{shade(tint, 1.8)}" fill-opacity=".6"/>' + floor,
         "panels": "".join(

@@ -26,9 +26,7 @@ def _buttons(top: float, bottom: float, cloth: str) -> str:
     button, edge = ("#fbf1d6", "#6d5330") if light else ("#3f2a1c", "#1f130b")
     number = max(3, min(7, round((bottom - top) / 20)))
     step = (bottom - top) / number
-    discs = "".join(
-        f'<circle cx="128" cy="{top + (i + 0.5) * step:.1f}" r="4.9"/>' for i in range(number)
-    )
+    discs = "".join(f'<circle cx="128" cy="{top + (i + 0.5) * step:.1f}" r="4.9"/>' for i in range(number))
     return (
         f'<path d="M120,{top:.1f}V{bottom:.1f}H136V{top:.1f}z" fill="{placket}" '
         f'stroke="{seam(placket)}" stroke-width="1.3"/>'

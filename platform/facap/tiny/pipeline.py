@@ -1,7 +1,8 @@
 """Draws garments, trains the three tiny models, measures them on held-out garments and writes their cards.
 
-pictures -> attributes (encoder, Q-Former) -> retrieval (text side) -> captioner (language model)
-                                              pairs of captions -> writer
+pictures -> attributes (encoder, Q-Former) -> captioner (language model)
+                                           -> retrieval (text side)
+pairs of captions -> writer
 """
 
 import json
@@ -42,19 +43,20 @@ def run(config: TinyConfig, progress: Progress) -> dict[str, dict[str, float]]:
     attributes.train(heads, pixels, truth, config.attribute_steps, config.batch_size, config.seed)
     measured = {"attributes": attributes.accuracy(heads, held_pixels, _labels(held))}
 
-    features = retrieval.image_features(base, pixels)
-    steps, size = config.retrieval_steps, config.batch_size
-    retrieval.train(base, heads, reading, features, garments, truth, steps, size, config.seed)
-    captions = [wording.caption(g) for g in held]
-    found = retrieval.recall_at_10(base, reading, held_pixels, captions)
-    measured["tiny-retrieval"] = {"caption_to_picture_recall_at_10": found}
-
+    size = config.batch_size
     teller = tiny.build_captioner(speaking)
     captioner.share_encoder(teller, base)
     told = captioner.query_outputs(teller, pixels)
     captioner.train(teller, speaking, told, garments, config.captioner_steps, size, config.seed)
     spoken = captioner.generate(teller, speaking, held_pixels)
     measured["tiny-captioner"] = captioner.faithfulness(spoken, held)
+
+    features = retrieval.image_features(base, pixels)
+    steps = config.retrieval_steps
+    retrieval.train(base, heads, reading, features, garments, truth, steps, size, config.seed)
+    captions = [wording.caption(g) for g in held]
+    found = retrieval.recall_at_10(base, reading, held_pixels, captions)
+    measured["tiny-retrieval"] = {"caption_to_picture_recall_at_10": found}
 
     scribe = tiny.build_writer(speaking)
     scribe.set_attn_implementation("eager")
