@@ -10,7 +10,6 @@ On CPU an engine is two processes: Ray's actor (image preprocessing, detokenisin
 core with its OpenMP threads. device="gpu" takes vLLM's own defaults; not yet run on a GPU by us.
 """
 
-import importlib
 import importlib.util
 import logging
 import os
@@ -62,8 +61,6 @@ def generate(
         raise ConfigError("vLLM is not installed; install facap[cpu] or facap[gpu]")
     from ray.data.llm import build_processor
 
-    if config.engine.device == "cpu":
-        _import_ahead(config)
     processor = build_processor(
         _processor_config(config),
         preprocess=_Prepare(request, config.sampling_params(), config.chat, with_image),
@@ -117,26 +114,6 @@ class _Answer:
         }
 
 
-def _import_ahead(config: GenerationConfig) -> None:
-    """Has a worker import vLLM while the driver does (10 s of CPU each).
-
-    Ray gives the engine's actor an idle worker of the same environment: this one. Not on GPUs,
-    where a process that saw none at import would find none later.
-    """
-    import ray
-
-    @ray.remote(num_cpus=0, runtime_env=_runtime_env(config))
-    def load() -> None:
-        importlib.import_module("ray.llm._internal.batch.stages.vllm_engine_stage")
-        importlib.import_module("vllm")
-
-    load.remote()
-
-
-def _runtime_env(config: GenerationConfig) -> dict[str, Any]:
-    return {"env_vars": environment(config)}
-
-
 def _processor_config(config: GenerationConfig) -> Any:
     from ray.data.llm import vLLMEngineProcessorConfig
 
@@ -147,7 +124,7 @@ def _processor_config(config: GenerationConfig) -> Any:
         engine_kwargs=engine_kwargs(config),
         batch_size=engine.batch_size,
         concurrency=(engine.num_engines, engine.num_engines),
-        runtime_env=_runtime_env(config),
+        runtime_env={"env_vars": environment(config)},
         should_continue_on_error=True,  # one bad row must not fail the job
         chat_template_stage=config.chat,
         tokenize_stage=False,  # vLLM does both itself; pictures need the prompt as text
