@@ -6,6 +6,7 @@
 
 import socket
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,23 +32,19 @@ def deploy(
     Raises ContractError if the index was made by another model, ResourceError if the port is taken,
     StageFailed if the application does not come up.
     """
-    import ray
-    from ray import serve
     from ray.serve.context import _get_global_client
 
+    deadline = time.monotonic() + config.ready_timeout_s
     require_model(read_metadata(index_folder), model_version, weights_hash(model_folder))
     schema = fill_in(config, workspace, model_folder, model_version, index_folder)
     if not _serving(config):
         check_port(config.host, config.port)
-        serve.start(
-            proxy_location=schema.proxy_location,
-            http_options=schema.http_options.model_dump(),
-            logging_config=schema.logging_config,
-        )
+        _start(schema, deadline)
     client = _get_global_client()  # what `serve run` uses; a config deploy keeps unchanged replicas
-    assert client is not None and ray.is_initialized()
+    assert client is not None
     client.deploy_apps(schema, _blocking=False)
-    _wait(config)
+    _wait_for_replicas(config, deadline)
+    _wait_for_http(config, deadline)
     return url(config)
 
 
@@ -119,20 +116,58 @@ def _serving(config: ServeConfig) -> bool:
     return True
 
 
-def _wait(config: ServeConfig) -> None:
+def _start(schema: "ServeDeploySchema", deadline: float) -> None:
+    """Starts Serve's controller and HTTP proxy.
+
+    A proxy that a busy machine starts too slowly is replaced by Serve, but reported as an error:
+    asking again finds the controller running, and `_wait_for_http` waits for the replacement.
+    """
+    from ray import serve
+    from ray.exceptions import RayActorError
+
+    while True:
+        try:
+            return serve.start(
+                proxy_location=schema.proxy_location,
+                http_options=schema.http_options.model_dump(),
+                logging_config=schema.logging_config,
+                controller_options=schema.controller_options,
+            )
+        except (TimeoutError, RayActorError) as error:
+            if time.monotonic() > deadline:
+                raise StageFailed(f"serve: Ray Serve did not start: {error}") from error
+
+
+def _wait_for_replicas(config: ServeConfig, deadline: float) -> None:
     from ray import serve
 
-    deadline = time.monotonic() + config.ready_timeout_s
-    while time.monotonic() < deadline:
+    while True:
         application = serve.status().applications.get(APPLICATION)
         status = application.status if application else "NOT_STARTED"
+        message = application.message.strip() if application else ""
         if status == "RUNNING":
             return
-        if application is not None and status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise StageFailed(f"serve: the application did not come up: {application.message.strip()}")
+        if status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise StageFailed(f"serve: the application did not come up: {message}")
+        if time.monotonic() > deadline:
+            raise StageFailed(
+                f"serve: replicas not ready after {config.ready_timeout_s:.0f} s ({status}: {message}); look "
+                "for free CPU cores in `ray status`, or raise serve.ready_timeout_s"
+            )
         time.sleep(POLL_S)
-    detail = application.message.strip() if application else ""
-    raise StageFailed(
-        f"serve: not ready after {config.ready_timeout_s:.0f} s ({status}{': ' + detail if detail else ''}); "
-        "look for free CPU cores in `ray status`, or raise serve.ready_timeout_s"
-    )
+
+
+def _wait_for_http(config: ServeConfig, deadline: float) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine, so no proxy
+    while True:
+        try:
+            with opener.open(url(config) + "/healthz", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError as error:  # HTTPError and time-outs are OSErrors
+            if time.monotonic() > deadline:
+                raise StageFailed(
+                    f"serve: {url(config)} does not answer after {config.ready_timeout_s:.0f} s ({error}); "
+                    "raise serve.ready_timeout_s on a slow machine"
+                ) from error
+        time.sleep(POLL_S)
