@@ -5,6 +5,7 @@ comes from the stage's key, so other settings or inputs make another run.
 """
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,14 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
         f"{len(data.train):,} train and {len(data.val):,} val triplets, {data.images.count():,} pictures"
     )
     client = open_client(store, config.mlflow_uri)
-    params = config.model_dump(mode="json") | {"train_rows": len(data.train), "key": stage.key}
+    params = config.model_dump(mode="json") | {
+        "train_rows": len(data.train),
+        "ranks": config.num_workers,
+        "key": stage.key,
+    }
     run_id = open_run(client, stage.key, params)
+    # Ray Train gives workers a minute to start; importing torch on a busy machine can take longer.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
     actor: Any = TrainLog.remote()  # type: ignore[attr-defined]
     trainer = TorchTrainer(
         train_rank,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 POLL_S = 1.0  # a record is on screen within this time
+RECALLS = ("val_recall_at_10",)  # what an epoch's record adds to its last step's
 KEY_TAG = "facap.train_key"
 LOG_EVERY_STEPS = 10  # of steps in train.log; MLflow gets all of them
 
@@ -112,9 +113,8 @@ class Follower:
         metrics = [
             Metric(name, float(value), now, int(values["step"]))
             for kind, values in records
-            if kind in ("step", "epoch")
             for name, value in values.items()
-            if name not in ("step", "steps")
+            if (kind == "step" and name not in ("step", "steps")) or (kind == "epoch" and name in RECALLS)
         ]
         for i in range(0, len(metrics), 500):  # MLflow takes at most 1,000 a call
             self.client.log_batch(self.run_id, metrics=metrics[i : i + 500])
