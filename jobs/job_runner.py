@@ -136,6 +136,8 @@ def noise_to_file(store: Store) -> Iterator[TextIO]:
 @contextlib.contextmanager
 def ray_session() -> Iterator[None]:
     """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine until the block ends."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ parts write to this process's output
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # 30 s is not enough on a busy machine
     import ray
     from ray.data import DataContext
 

@@ -33,7 +33,8 @@ def query_outputs(model: Blip2ForConditionalGeneration, pixels: np.ndarray) -> t
     """What the Q-Former hands to the language model, N x query tokens x width, float32."""
     parts = []
     for start in range(0, len(pixels), 128):
-        image = model.vision_model(pixel_values=normalise(pixels[start : start + 128])).last_hidden_state
+        inputs = normalise(pixels[start : start + 128]).to(model.query_tokens.dtype)
+        image = model.vision_model(pixel_values=inputs).last_hidden_state
         queries = model.query_tokens.expand(len(image), -1, -1)
         parts.append(model.qformer(query_embeds=queries, encoder_hidden_states=image).last_hidden_state)
     return torch.cat(parts)
