@@ -19,7 +19,7 @@ class ServeConfig(StageConfig):
         "", description="the Serve config to deploy; empty: cluster/serve.yaml of this checkout"
     )
     ready_timeout_s: float = Field(
-        180, gt=0, description="longest wait until every replica is ready, seconds"
+        300, gt=0, description="longest wait until every replica is ready, seconds"
     )
     sample_text: str = Field("make it red", description="modification text of the query that the job tries")
     sample_k: int = Field(5, ge=1, le=100, description="results of that query that are printed")
