@@ -7,9 +7,10 @@ garments are told from training ones by a hash of their attributes: no garment i
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 from facap.catalog import wording
-from facap.catalog.garments import Garment, sample_garment, sample_variant
+from facap.catalog.garments import ATTRIBUTES, Garment, sample_garment, sample_variant
 from facap.model.tiny import CAPTION_PROMPT, WRITER_PROMPT
 
 HELD_OUT_SHARE = 0.1
@@ -46,14 +47,21 @@ def garments(seed: int, held_out: bool = False) -> Iterator[Garment]:
             yield garment
 
 
-def pairs(seed: int, held_out: bool = False) -> Iterator[tuple[Garment, Garment]]:
+def pairs(seed: int, held_out: bool = False, material: float = 0.0) -> Iterator[tuple[Garment, Garment]]:
     """An endless stream of (reference, target) with one to about five differences.
 
-    Both garments are of the same part, so held-out pairs share no garment with training.
+    Both garments are of the same part, so held-out pairs share no garment with training. `material`:
+    the share of pairs in which the material changes on purpose; left to chance it changes in one of
+    six, and the writer learnt every attribute but this one.
     """
     rng = random.Random(seed + 1)
     for reference in garments(seed, held_out):
-        target = sample_variant(rng, reference)
+        target = reference
+        if rng.random() < material:
+            others = [m for m in ATTRIBUTES["material"] if m != reference.material]
+            target = replace(reference, material=rng.choice(others))
+        if target == reference or rng.random() < 0.7:
+            target = sample_variant(rng, target)
         if rng.random() < 0.3:
             target = sample_variant(rng, target)
         if target != reference and is_held_out(target) == held_out:

@@ -15,6 +15,7 @@ from facap.catalog.garments import changes
 from facap.tiny.samples import pairs, writer_prompt
 from facap.tiny.schedule import Trainer
 
+MATERIAL_SHARE = 0.5  # of the training pairs; see samples.pairs
 IGNORED = -100  # the label that cross-entropy leaves out
 
 
@@ -40,7 +41,7 @@ def train(
 ) -> None:
     """Trains `model` in place for `steps` batches of fresh pairs."""
     torch.manual_seed(seed)
-    stream = pairs(seed)
+    stream = pairs(seed, material=MATERIAL_SHARE)
     trainer = Trainer("writer", model, steps)
     model.train()
     for _ in range(steps):
