@@ -130,7 +130,7 @@ def build_captioner(tokenizer: PreTrainedTokenizerFast) -> Blip2ForConditionalGe
         qformer_config=_qformer_config(len(tokenizer), with_text=False),
         text_config=text.to_dict(),
         num_query_tokens=NUM_QUERY_TOKENS,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=tokenizer.get_vocab()[IMAGE],
     )
     model = Blip2ForConditionalGeneration(config).float()
     model.generation_config.eos_token_id = tokenizer.sep_token_id

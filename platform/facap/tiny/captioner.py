@@ -5,6 +5,7 @@ name the attributes already, so this is quick.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,13 +86,9 @@ def generate(
     for start in range(0, len(pixels), 100):
         images = normalise(pixels[start : start + 100])
         ids_BL = ids.expand(len(images), -1)
-        out = model.generate(
-            pixel_values=images,
-            input_ids=ids_BL,
-            attention_mask=torch.ones_like(ids_BL),
-            max_new_tokens=64,
-            do_sample=False,
-        )
+        mask_BL = torch.ones_like(ids_BL)
+        inputs: dict[str, Any] = {"pixel_values": images, "input_ids": ids_BL, "attention_mask": mask_BL}
+        out = model.generate(**inputs, max_new_tokens=64, do_sample=False)
         new = out[:, ids.shape[1] :] if out.shape[1] > ids.shape[1] else out
         texts += tokenizer.batch_decode(new, skip_special_tokens=True)
     return texts

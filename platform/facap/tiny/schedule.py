@@ -40,9 +40,7 @@ class Trainer:
         self.model = model
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
-        self.masters: list[torch.nn.Parameter] = [
-            p.detach().clone().float().requires_grad_() for p in self.parameters
-        ]
+        self.masters = [torch.nn.Parameter(p.detach().clone().float()) for p in self.parameters]
         model.bfloat16()
         self.optimizers = optimizers([n for n, _ in named], self.masters)
         self.step, self.started, self.losses = 0, time.time(), [0.0, 0.0]

@@ -6,6 +6,7 @@ most likely sentence is one that stops early, and greedy decoding finds it.
 
 from collections.abc import Callable
 from itertools import islice
+from typing import Any, cast
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -88,7 +89,7 @@ def generate(
             return_token_type_ids=False,
         )
         sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-        out = model.generate(**inputs, max_new_tokens=64, **sampling)
+        out = cast(Any, model).generate(**inputs, max_new_tokens=64, **sampling)
         texts += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     tokenizer.padding_side = side
     return texts
