@@ -94,14 +94,12 @@ def log_lines(store: Store) -> list[str]:
 
 
 def losses(lines: list[str]) -> list[float]:
-    return [
-        float(line.split(" loss ")[1].split()[0]) for line in lines if " step " in line and " loss " in line
-    ]
+    return [float(line.split(" loss ")[1].split()[0]) for line in lines if "samples_per_s" in line]
 
 
 def test_trains_and_the_model_loads(ray_session: None, tmp_path: Path) -> None:
     store = make_workspace(tmp_path / "work", 64)
-    config = TrainConfig(epochs=10, batch_size=16, checkpoint_every_steps=100)
+    config = TrainConfig(epochs=8, batch_size=16, checkpoint_every_steps=100)
     report = run(store, config, Progress("train"))
     assert report.rows_out == 64 and not report.reused
 
@@ -109,7 +107,7 @@ def test_trains_and_the_model_loads(ray_session: None, tmp_path: Path) -> None:
     ranks = [line for line in lines if "FSDP2 on cpu" in line]
     assert len(ranks) == 2 and "rank 0 of 2" in "".join(ranks) and "rank 1 of 2" in "".join(ranks)
     seen = losses(lines)
-    assert len(seen) == 4 and seen[-1] < 0.7 * seen[0], seen
+    assert len(seen) == 3 and seen[-1] < 0.7 * seen[0], seen
 
     manifest = store.require("model")
     assert {"data-" + manifest.key + "/" + n for n in ("config.json", "model.safetensors")} <= set(
@@ -119,7 +117,7 @@ def test_trains_and_the_model_loads(ray_session: None, tmp_path: Path) -> None:
     client = open_client(store, "")
     logged = client.get_run(manifest.extra["mlflow_run_id"])
     assert logged.info.status == "FINISHED" and logged.data.params["ranks"] == "2"
-    assert len(client.get_metric_history(logged.info.run_id, "loss")) >= 40
+    assert len(client.get_metric_history(logged.info.run_id, "loss")) == 32
 
     encoder = Encoder.load(store.folder("model"))
     shown = [PIL.Image.open(io.BytesIO(picture(c, "ellipse", 0))) for c in COLOURS]
