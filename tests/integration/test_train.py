@@ -167,7 +167,7 @@ def test_killed_training_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     resumed = [line for line in lines if "resumed from the checkpoint of step" in line]
     assert len(resumed) == 2, lines
     step = int(resumed[0].rsplit(" ", 1)[1])
-    assert step >= 4 and f"step {step + 1}/48" in result.stdout
+    assert step >= 4 and f" {step + 1}/48" in result.stdout
     assert store.require("model").extra["steps"] == 48
     Encoder.load(store.folder("model"))
 
