@@ -102,8 +102,10 @@ def test_a_killed_caption_stage_is_finished(
     out, err = capfd.readouterr()
     assert "starting the engine" in out and f"{KEPT}/{KEPT}" in out
     noise = [line for line in (out + err).splitlines() if not line.startswith("  caption")]
-    # Ray's C++ core speaks for itself unless RAY_BACKEND_LOG_LEVEL is set before it starts.
-    assert not [line for line in noise if line.strip() and "core_worker.cc" not in line]
+    # Ray's C++ core speaks for itself unless RAY_BACKEND_LOG_LEVEL is set before it starts; the
+    # raylet warns when workers start slowly.
+    ours = [line for line in noise if "core_worker.cc" not in line and "(raylet)" not in line]
+    assert not [line for line in ours if line.strip()]
     again = caption_pipeline.run(store, config, Progress("caption"))
     assert again.reused and again.failures == failures
 
