@@ -153,7 +153,7 @@ def write_model(store: Store) -> None:
 def test_evaluation_scores_model_and_baselines(store: Store, pairs: list[dict]) -> None:
     write_triplets(store, pairs)
     write_model(store)
-    config = EvaluateConfig(bootstrap_samples=200, num_workers=1)
+    config = EvaluateConfig(bootstrap_samples=200, num_workers=1, whole_catalogue=False)
     report = evaluation.run(store, config, Progress("evaluate"))
     queries = sum(
         row["split"] == "test" and row["status"] == "ok" for row in store.read("triplets").to_pylist()

@@ -165,7 +165,8 @@ def test_gallery_and_queries_are_those_of_the_test_split() -> None:
             "duplicate_of": pa.array([None, "other"] + [None] * 118, pa.string()),
         }
     )
-    gallery = read_gallery(images)
+    gallery = read_gallery(images, whole_catalogue=False)
+    assert {c.image_id for c in gallery} < {c.image_id for c in read_gallery(images)}
     assert {c.product_id for c in gallery} <= {p for p in products if split_of(p) == "test"}
     assert "p0-1" not in {c.image_id for c in gallery} and [c.image_id for c in gallery] == sorted(
         c.image_id for c in gallery

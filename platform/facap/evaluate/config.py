@@ -13,6 +13,9 @@ class EvaluateConfig(StageConfig):
         description="BLIP-2 retrieval checkpoint of the baselines: facap/<name>, a folder or a hub name; "
         "null for the one that the model was trained from",
     )
+    whole_catalogue: bool = Field(
+        True, description="rank among the whole catalogue's pictures; false: among the test split's alone"
+    )
     bootstrap_samples: int = Field(1000, ge=100, description="resamples of the queries for an interval")
     confidence: float = Field(0.95, gt=0, lt=1, description="coverage of the intervals")
     seed: int = Field(0, ge=0, description="of the resampling")

@@ -52,7 +52,7 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     if finished:
         return StageReport("evaluate", finished.extra["queries"], finished.rows, reused=True)
 
-    gallery = read_gallery(store.read("images", GALLERY_COLUMNS))
+    gallery = read_gallery(store.read("images", GALLERY_COLUMNS), config.whole_catalogue)
     queries = read_queries(store.read("triplets", QUERY_COLUMNS))
     _check(queries, gallery)
     scored = scored_models(store, base)
@@ -106,7 +106,7 @@ def _check(queries: list[Query], gallery: list[Candidate]) -> None:
         for image_id in (query.reference_id, query.target_id):
             if category_of.get(image_id) != query.category:
                 raise StageFailed(
-                    f"evaluate: image {image_id} of a test triplet should be a kept test image of "
+                    f"evaluate: image {image_id} of a test triplet should be a kept image of "
                     f"'{query.category}', is {category_of.get(image_id, 'not there')}; TRIPLETS and IMAGES "
                     "do not belong together, rebuild pairs and triplets"
                 )

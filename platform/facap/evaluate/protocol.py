@@ -1,7 +1,8 @@
 """How queries and galleries are formed, and the rows of METRICS that come of it.
 
-Protocol "reference_excluded", on the products of the test split, per category: a query is a TRIPLETS
-row with a modification text; its gallery is every kept image of its category but the reference.
+Protocol "reference_excluded", per category: a query is a TRIPLETS row of the test split with a modification
+text, so its reference and target are of products that no model saw; its gallery is every kept image of its
+category in the whole catalogue but the reference, as in a shop (or of the test split alone, by setting).
 recall@k asks for the target image itself; recall_product@k for any view of the target's product.
 "all" is the mean over the categories that have queries; its gallery size is their mean too.
 """
@@ -49,11 +50,12 @@ class Vectors:
     queries_QD: np.ndarray  # in the order of the queries
 
 
-def read_gallery(images: pa.Table) -> list[Candidate]:
-    """The kept images of test-split products, by image_id; needs no `bytes`."""
+def read_gallery(images: pa.Table, whole_catalogue: bool = True) -> list[Candidate]:
+    """The kept images of all products, or of the test split's alone, by image_id; needs no `bytes`."""
     found = {}
     for row in images.select(GALLERY_COLUMNS).to_pylist():
-        if row["status"] == OK and row["duplicate_of"] is None and split_of(row["product_id"]) == "test":
+        wanted = whole_catalogue or split_of(row["product_id"]) == "test"
+        if wanted and row["status"] == OK and row["duplicate_of"] is None:
             found[row["image_id"]] = Candidate(row["image_id"], row["product_id"], row["category"])
     return [found[image_id] for image_id in sorted(found)]
 

@@ -17,10 +17,10 @@ class RegistryConfig(StageConfig):
     )
     min_gain: float = Field(
         0.0,
-        ge=0,
+        ge=-100,
         le=100,
         description="percentage points of R@10 by which a model must beat the best baseline; "
-        "a gain of exactly zero is never enough",
+        "a gain of exactly zero is not enough unless this is negative: how much worse is put up with",
     )
     unmeasured_champion: Literal["replace", "keep"] = Field(
         "replace",

@@ -48,8 +48,8 @@ def decide(
         "best_baseline": best_baseline.recall_at_10,
         "gain_points": round(gain, 3),
     }
-    enough = gain > EPSILON and gain >= config.min_gain - EPSILON
-    required = f"at least {config.min_gain:+.1f}" if config.min_gain > 0 else "more than +0.0"
+    enough = gain >= config.min_gain - EPSILON and (gain > EPSILON or config.min_gain < 0)
+    required = f"at least {config.min_gain:+.1f}" if config.min_gain else "more than +0.0"
     reason = f"R@10 {challenger.recall_at_10:.1%} is {_against(gain, best_baseline)}"
     reasons = [reason if enough else f"{reason}; {required} are required"]
     if champion is None:

@@ -16,7 +16,7 @@ class TrainConfig(StageConfig):
     """How FashionBLIP-2 is trained on TRIPLETS."""
 
     model: FashionBlip2Config = Field(FashionBlip2Config(), description="the model that is trained")
-    epochs: int = Field(4, ge=1, description="passes over the training triplets (SPRC: 30 on Fashion IQ)")
+    epochs: int = Field(6, ge=1, description="passes over the training triplets (SPRC: 30 on Fashion IQ)")
     batch_size: int = Field(
         64, ge=2, description="triplets a step over all workers (128 at real size, as in SPRC)"
     )
