@@ -44,8 +44,9 @@ class Settings(BaseModel):
 def load_settings(argv: list[str], prog: str, description: str) -> Settings:
     """Settings from YAML, environment and flags, with what follows from others filled in.
 
-    The demo catalogue is served from this machine, so the crawl may reach it; `mlflow_uri` holds
-    for every stage that does not name its own.
+    The demo catalogue is served from this machine, so the crawl may reach it, and a model that the gate
+    refuses goes on trial instead of ending the run; `mlflow_uri` holds for every stage that does not
+    name its own.
     """
     settings = parse(Settings, argv, prog, description)
     changes: dict[str, Any] = {}
@@ -53,6 +54,10 @@ def load_settings(argv: list[str], prog: str, description: str) -> Settings:
         chosen = settings.crawl.model_fields_set
         local = {key: value for key, value in LOCAL_SERVER.items() if key not in chosen}
         changes["crawl"] = settings.crawl.model_copy(update=local)
+    if not settings.catalog.manifest and "require_promotion" not in settings.registry.model_fields_set:
+        settings = settings.model_copy(
+            update={"registry": settings.registry.model_copy(update={"require_promotion": False})}
+        )
     for name in ("train", "evaluate", "registry"):
         section = getattr(settings, name)
         if settings.mlflow_uri and not section.mlflow_uri:

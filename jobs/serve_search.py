@@ -13,7 +13,7 @@ from pathlib import Path
 from facap.errors import ResourceError
 from facap.progress import Progress, StageReport
 from facap.store import Store
-from jobs.build_index import champion_cache
+from jobs.build_index import model_to_serve
 from jobs.job_runner import run_jobs
 from jobs.job_settings import Settings
 
@@ -22,13 +22,10 @@ MLFLOW_READY_S = 60.0
 
 def serve_search(store: Store, settings: Settings, progress: Progress) -> StageReport:
     """Deploys and runs the sample query; the service lives as long as this job's Ray."""
-    from facap.registry.versions import load_champion
-    from facap.tracking import open_client
     from serve_app.deploy import deploy
 
     started = time.monotonic()
-    client = open_client(store, settings.registry.mlflow_uri)
-    champion = load_champion(client, settings.registry.name, champion_cache(store))
+    champion = model_to_serve(store, settings, progress)
     progress.say(f"deploying version {champion.version} of {settings.registry.name}")
     url = deploy(settings.serve, store.root, champion.path, champion.version, store.folder("index"))
     answer = sample_query(url, settings.serve.sample_text, settings.serve.sample_k)

@@ -121,6 +121,10 @@ def test_refused_without_a_champion_stops_the_run(store: Store) -> None:
     report = run(store, require_promotion=False)
     assert "version 1 refused, there is no champion" in report.note
     assert store.require("champion").extra["model_version"] is None
+    client = open_client(store, "")
+    with pytest.raises(ModelMissing, match="has no version with the alias 'champion'"):
+        versions.load_champion(client, NAME, store.path("cache"))
+    assert versions.load_champion(client, NAME, store.path("cache"), otherwise="1").version == "1"
 
 
 def test_a_kill_while_promoting_is_repaired(store: Store, tmp_path: Path) -> None:

@@ -85,9 +85,14 @@ def promote(client: "MlflowClient", name: str, version: str) -> None:
     client.set_registered_model_alias(name, CHAMPION, version)
 
 
-def load_champion(client: "MlflowClient", name: str, cache: str) -> Champion:
-    """The champion's folder below `cache`, downloaded unless it is there; ModelMissing if there is none."""
+def load_champion(client: "MlflowClient", name: str, cache: str, otherwise: str | None = None) -> Champion:
+    """The champion's folder below `cache`, downloaded unless it is there; ModelMissing if there is none.
+
+    `otherwise`: the version to take where there is no champion, for a trial.
+    """
     version = aliased(client, name, CHAMPION)
+    if version is None and otherwise:
+        version = client.get_model_version(name, otherwise)
     if version is None:
         raise ModelMissing(
             f"'{name}' has no version with the alias '{CHAMPION}' in {client.tracking_uri}; train, evaluate "
