@@ -80,10 +80,11 @@ def text_truth(store: Store) -> dict[str, float]:
     known = garments(store)
     named = clean = count = 0
     for row in store.read("triplets", ["reference_id", "target_id", "modification"]).to_pylist():
-        claims = wording.modification_claims(row["modification"] or "")
-        changes = wording.changes(known[row["reference_id"]], known[row["target_id"]])
-        named += all(claims.get(name) == value for name, value in changes.items())
-        clean += all(changes.get(name) == value for name, value in claims.items())
+        text, reference = row["modification"] or "", known[row["reference_id"]]
+        claims, old = wording.modification_claims(text), wording.replaced(text)
+        changes = wording.changes(reference, known[row["target_id"]])
+        named += claims.items() >= changes.items()
+        clean += changes.items() >= claims.items() and reference.attributes().items() >= old.items()
         count += 1
     return {"text_names_all": round(named / count, 4), "text_no_false": round(clean / count, 4)}
 

@@ -117,20 +117,25 @@ def check_memory() -> None:
 
 @contextlib.contextmanager
 def noise_to_file(store: Store) -> Iterator[TextIO]:
-    """Sends everything written to stderr, by Ray's C++ parts too, to logs/driver.log; yields the screen."""
+    """Keeps the screen for what jobs print: all else that this process, its C++ parts and its children
+    write to stdout or stderr goes to logs/driver.log. Yields the screen's stderr."""
     folder = log_folder(store)
+    sys.stdout.flush()
     sys.stderr.flush()
-    screen = os.fdopen(os.dup(2), "w", buffering=1)
+    screens = [os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2)]
     with (folder / "driver.log").open("a") as log:
-        os.dup2(log.fileno(), 2)
+        for number in (1, 2):
+            os.dup2(log.fileno(), number)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
     warnings.simplefilter("ignore")
-    print(f"logs of this run: {folder}/driver.log", flush=True)
     try:
-        yield screen
+        with contextlib.redirect_stdout(screens[0]):
+            print(f"logs of this run: {folder}/driver.log", flush=True)
+            yield screens[1]
     finally:
         sys.stderr.flush()
-        os.dup2(screen.fileno(), 2)
+        for number, screen in zip((1, 2), screens, strict=True):
+            os.dup2(screen.fileno(), number)
 
 
 @contextlib.contextmanager

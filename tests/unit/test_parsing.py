@@ -94,9 +94,10 @@ def test_modification_status(raw: str, status: str) -> None:
 
 def test_quality_is_the_share_of_checks() -> None:
     assert parsing.parse_modification("make it navy", RED, NAVY).quality == 1
-    wrong_colour = parsing.parse_modification("make it green", RED, NAVY)
-    nothing_named = parsing.parse_modification("make it more elegant", RED, NAVY)
-    assert wrong_colour.quality == nothing_named.quality == pytest.approx(2 / 3)
+    assert parsing.parse_modification("change the colour from red to navy", RED, NAVY).quality == 1
+    assert parsing.parse_modification("make it green", RED, NAVY).quality == pytest.approx(2 / 4)
+    assert parsing.parse_modification("make it red", RED, NAVY).quality == pytest.approx(3 / 4)
+    assert parsing.parse_modification("make it more elegant", RED, NAVY).quality == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from facap.catalog.wording import (
     caption_claims,
     modification,
     modification_claims,
+    replaced,
 )
 
 seeds = st.integers(min_value=0, max_value=2**40)
@@ -41,7 +42,13 @@ def test_a_modification_reads_back_as_the_changes(seed: int, vary: bool, related
     reference = sample_garment(rng)
     target = sample_variant(rng, reference) if related else sample_garment(rng)
     text = modification(reference, target, rng if vary else None)
-    assert modification_claims(text) == changes(reference, target), text
+    changed = changes(reference, target)
+    assert modification_claims(text) == changed, text
+    old = replaced(text)
+    assert old == {name: getattr(reference, name) for name in old}, text
+    if not vary:
+        present = {name for name in changed if getattr(reference, name) not in (NONE, "sleeveless")}
+        assert old.keys() == present, text
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(
@@ -95,5 +102,8 @@ def test_modifications_in_other_words(text: str, claims: dict[str, str]) -> None
 def test_the_first_phrasing_is_the_default() -> None:
     target = Garment("dress", "red", "striped", "cotton", "flared", "knee", "white", NONE,
                      "short", "v-neck", NONE, "bow")  # fmt: skip
-    assert modification(DRESS, target) == "make it red, give it short sleeves and remove the belt"
+    assert modification(DRESS, target) == (
+        "change the colour from navy to red, swap the long sleeves for short sleeves and remove the belt"
+    )
+    assert replaced(modification(DRESS, target)) == {"colour": "navy", "sleeve": "long", "closure": "belt"}
     assert modification(DRESS, DRESS) == "keep it as it is"

@@ -101,10 +101,16 @@ def _checks(text: str, reference_caption: str, target_caption: str, words: Taxon
     reference, target = words.attributes(reference_caption), words.attributes(target_caption)
     changed = {k for k in reference.keys() | target.keys() if reference.get(k) != target.get(k)}
     mentions = list(words.mentions(text))
-    target_values = {value for joined in target.values() for value in joined.split(", ")}
+    wanted = {value for joined in target.values() for value in joined.split(", ")}
+    known = wanted | {value for joined in reference.values() for value in joined.split(", ")}
+    asked = {m.attribute for m in mentions if not m.negated} & target.keys()
     return {
         "names a change": bool(changed & {m.attribute for m in mentions}) or not changed,
-        "asks only for what the target has": all(m.negated or m.value in target_values for m in mentions),
+        "speaks of what the two have": all(m.negated or m.value in known for m in mentions),
+        "asks for what the target has": all(
+            any(m.value in wanted for m in mentions if m.attribute == name and not m.negated)
+            for name in asked
+        ),
         "is concise": len(text.split()) <= CONCISE_WORDS,
     }
 

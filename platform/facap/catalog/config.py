@@ -13,7 +13,7 @@ class CatalogConfig(StageConfig):
         description="CSV, JSON Lines or Parquet file with product_id, category, url, title and any further "
         "attribute columns; empty: the demo catalogue",
     )
-    num_products: int = Field(2100, ge=1, le=99_999, description="products of the demo catalogue")
+    num_products: int = Field(2000, ge=1, le=99_999, description="products of the demo catalogue")
     views: int = Field(2, ge=1, le=9, description="pictures of each demo product")
     seed: int = Field(0, ge=0, description="of the demo catalogue's garments, views and faults")
     port: int = Field(

@@ -5,8 +5,10 @@ reference to a target. Both can be read back: what a text claims is compared wit
 
     caption:       "a navy and white striped cotton dress with long sleeves, a v-neck, a flared
                     fit and a knee length, fastened with buttons and finished with a bow"
-    modification:  "make it red, give it short sleeves and remove the belt"
+    modification:  "change the colour from navy to red, swap the long sleeves for short sleeves and
+                    remove the belt"
     claims of it:  {"colour": "red", "sleeve": "short", "closure": "none"}
+    replaced:      {"colour": "navy", "sleeve": "long", "closure": "belt"}
 
 Writing fills templates; reading looks for the phrases of `_PHRASES`, the longest first, so that
 "white accents" is a second colour and never a colour. Silence about a closure or a detail in a
@@ -16,6 +18,7 @@ caption means there is none, and `caption_claims` leaves it out.
 import random
 import re
 from collections.abc import Mapping
+from itertools import permutations
 
 from facap.catalog.garments import ATTRIBUTES, COLOURS, NONE, Garment, changes
 
@@ -54,22 +57,38 @@ WORDS: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
-# How a modification text states a change, one clause an attribute. The first list commands
-# ("make it navy"), the second continues "the same but ..." ("in navy").
-_COMMANDS: dict[str, tuple[str, ...]] = {
-    "category": ("turn it into {}", "change it to {}"),
-    "colour": ("make it {}", "change the colour to {}", "switch to {}"),
-    "second_colour": ("use {} accents", "add {} as second colour", "set the accents to {}"),
-    "pattern": ("choose a {} design", "change the pattern to {}", "go for a {} look"),
-    "material": ("use {} fabric", "change the material to {}", "cut it from {}"),
-    "bottom": ("pair it with {} below", "put {} below"),
-    "sleeve": ("give it {}", "change to {}"),
-    "neckline": ("give it {}", "add {}"),
-    "fit": ("give it {}", "go for {}"),
-    "length": ("cut it to {}", "choose {}"),
+# How a modification text states a change, one clause an attribute: what is there gives way to
+# something else ({old}, {new}), something is added, or it is removed. The first of each is the default.
+_SWAPS: dict[str, tuple[str, ...]] = {
+    "category": ("turn the {old} into {new}", "change the {old} to {new}"),
+    "colour": ("change the colour from {old} to {new}", "make it {new} instead of {old}"),
+    "second_colour": ("change the accents from {old} to {new}", "use {new} accents instead of {old}"),
+    "pattern": ("change the design from {old} to {new}", "make it {new} instead of {old}"),
+    "material": ("change the fabric from {old} to {new}", "use {new} fabric instead of {old}"),
+    "bottom": ("swap the {old} below for {new}", "pair it with {new} below instead of the {old}"),
+    "sleeve": ("swap the {old} for {new}", "give it {new} instead of {old}"),
+    "neckline": ("swap the {old} for {new}", "give it {new} instead of the {old}"),
+    "fit": ("change the shape from {old} to {new}", "make the shape {new} instead of {old}"),
+    "length": ("change the length from {old} to {new}", "make the length {new} instead of {old}"),
+    "closure": ("swap the {old} for {new}", "fasten it with {new} instead of the {old}"),
+    "detail": ("swap the {old} for {new}", "finish it with {new} instead of the {old}"),
+}
+_ADDITIONS: dict[str, tuple[str, ...]] = {
+    "second_colour": ("add {} accents", "add {} as second colour"),
+    "bottom": ("add {} below", "pair it with {} below"),
+    "sleeve": ("give it {}", "add {}"),
+    "neckline": ("add {}", "give it {}"),
     "closure": ("fasten it with {}", "close it with {}"),
     "detail": ("add {}", "finish it with {}"),
 }
+_REMOVALS: dict[str, tuple[str, ...]] = {
+    "second_colour": ("drop the {} accents", "remove the {} accents"),
+    "sleeve": ("remove the {}", "drop the {}"),
+    "closure": ("remove the {}", "take off the {}"),
+    "detail": ("remove the {}", "drop the {}"),
+}
+_ABSENT = (NONE, "sleeveless")  # going there is a removal, coming from there an addition
+# What continues "the same but ...": only how it shall be.
 _CONTINUATIONS: dict[str, str] = {
     "category": "as {}",
     "colour": "in {}",
@@ -83,12 +102,6 @@ _CONTINUATIONS: dict[str, str] = {
     "length": "with {}",
     "closure": "fastened with {}",
     "detail": "finished with {}",
-}
-# Going to NONE: commands name what goes away ({} is its noun), the continuation need not.
-_REMOVALS: dict[str, tuple[str, ...]] = {
-    "second_colour": ("drop the {} accents", "remove the second colour"),
-    "closure": ("remove the {}", "take off the {}"),
-    "detail": ("remove the {}", "leave out the {}"),
 }
 _REMOVED: dict[str, str] = {
     "second_colour": "without a second colour",
@@ -134,8 +147,8 @@ def caption_claims(text: str) -> Claims:
 
 
 def modification(reference: Garment, target: Garment, rng: random.Random | None = None) -> str:
-    """The text that asks for `target` given `reference`: each changed attribute with its new
-    value, in the order of `ATTRIBUTES`. With `rng` the phrasing varies."""
+    """The text that asks for `target` given `reference`: what each changed attribute is and shall
+    be, in the order of `ATTRIBUTES`. With `rng` the phrasing varies and may leave out what is."""
     changed = changes(reference, target)
     if not changed:
         return UNCHANGED
@@ -150,11 +163,27 @@ def modification_claims(text: str) -> Claims:
     return _claims(text)
 
 
+def replaced(text: str) -> Claims:
+    """Attribute -> old value, for every change of which a text says what it replaces."""
+    said = [_REPLACEMENTS[phrase] for phrase in _phrases(text) if phrase in _REPLACEMENTS]
+    return {attribute: old for attribute, old, _ in reversed(said)}
+
+
 def _command(attribute: str, old: str, new: str, rng: random.Random | None) -> str:
-    removal = new == NONE
-    templates = _REMOVALS[attribute] if removal else _COMMANDS[attribute]
-    template = rng.choice(templates) if rng else templates[0]
-    return template.format(_bare(attribute, old) if removal else _noun(attribute, new))
+    options = _commands(attribute, old, new)
+    return rng.choice(options) if rng else options[0]
+
+
+def _commands(attribute: str, old: str, new: str) -> list[str]:
+    """Every way to ask for `new` where `old` is."""
+    if new in _ABSENT and old != NONE:
+        return [form.format(_bare(attribute, old)) for form in _REMOVALS[attribute]]
+    if old in _ABSENT:
+        return [form.format(_noun(attribute, new)) for form in _ADDITIONS[attribute]]
+    before, after = _bare(attribute, old), _noun(attribute, new)
+    if attribute in ("fit", "length"):  # "from fitted to flared", without "shape" and "length"
+        before, after = before.rpartition(" ")[0], _bare(attribute, new).rpartition(" ")[0]
+    return [form.format(old=before, new=after) for form in _SWAPS[attribute]]
 
 
 def _continuation(attribute: str, new: str) -> str:
@@ -187,22 +216,31 @@ def _phrase_table() -> dict[str, Claims]:
     table: dict[str, Claims] = {}
     for attribute in WORDS.keys() - {"second_colour", "bottom"}:
         table |= {_bare(attribute, value): {attribute: value} for value in WORDS[attribute]}
-    for attribute, removals in _REMOVALS.items():
-        table[_REMOVED[attribute]] = {attribute: NONE}
-        for value, words in WORDS[attribute].items():
-            for removal in removals:
-                table[removal.format(_bare(attribute, value))] = {attribute: NONE}
-            if attribute != "second_colour":
-                table[f"without {words}"] = {attribute: NONE}
     for colour in COLOURS:
-        for phrase in ("{} accents", "{} as second colour", "accents to {}"):
+        for phrase in ("{} accents", "{} as second colour"):
             table[phrase.format(colour)] = {"second_colour": colour}
         for other in COLOURS:
             table[f"{colour} and {other}"] = {"colour": colour, "second_colour": other}
     for bottom, words in WORDS["bottom"].items():
         for phrase in (f"top and {words}", f"{words} below"):
             table[phrase] = {"bottom": bottom}
+    for attribute, removed in _REMOVED.items():
+        table[removed] = {attribute: NONE}
+    for attribute in ("closure", "detail"):
+        table |= {f"without {words}": {attribute: NONE} for words in WORDS[attribute].values()}
+    table |= {phrase: {attribute: new} for phrase, (attribute, _, new) in _REPLACEMENTS.items()}
     return table | _EVERYDAY
+
+
+def _replacements() -> dict[str, tuple[str, str, str]]:
+    """Every phrase that says what it replaces -> (attribute, old value, new value)."""
+    return {
+        phrase: (attribute, old, new)
+        for attribute in WORDS
+        for old, new in permutations(ATTRIBUTES[attribute], 2)
+        if old not in _ABSENT and (new not in _ABSENT or attribute in _REMOVALS)
+        for phrase in _commands(attribute, old, new)
+    }
 
 
 # Other ways people write the same, so that hand-written queries can be read as well.
@@ -228,13 +266,18 @@ def _pattern(phrases: Mapping[str, Claims]) -> re.Pattern[str]:
     return re.compile(r"(?<![\w-])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w-])")
 
 
+_REPLACEMENTS = _replacements()
 _PHRASES = _phrase_table()
 _ANY_PHRASE = _pattern(_PHRASES)
+
+
+def _phrases(text: str) -> list[str]:
+    return _ANY_PHRASE.findall(" ".join(text.lower().split()))
 
 
 def _claims(text: str) -> Claims:
     """Claims of every phrase found, in the order of `ATTRIBUTES`; the first claim counts."""
     found: Claims = {}
-    for match in _ANY_PHRASE.finditer(" ".join(text.lower().split())):
-        found = _PHRASES[match.group()] | found
+    for phrase in _phrases(text):
+        found = _PHRASES[phrase] | found
     return {attribute: found[attribute] for attribute in ATTRIBUTES if attribute in found}

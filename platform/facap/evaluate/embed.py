@@ -32,6 +32,11 @@ class Scored:
     source: str
     mode: "Mode | None" = None  # of a baseline; None for FashionBLIP-2
 
+    @property
+    def gallery(self) -> str:
+        """Models that name the same gallery embed candidates alike: the baselines on one base do."""
+        return self.source if self.mode else self.version
+
     def load(self) -> Any:
         """Its Encoder or Baseline."""
         from facap.model.baselines import Baseline
@@ -107,7 +112,7 @@ class _Embedder:
     """A Ray actor: pictures -> a row each, and a row for each of their queries; a column a model."""
 
     def __init__(self, scored: list[Scored], asked: Asked, batch_size: int) -> None:
-        self.encoders = {one.version: one.load() for one in scored}
+        self.encoders = {one: one.load() for one in scored}
         self.asked, self.batch_size = asked, batch_size
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -122,14 +127,19 @@ class _Embedder:
             "image_id": pa.array(ids + [image_id for image_id, _, _ in asked], pa.string()),
             "query": pa.array([None] * len(ids) + [number for _, number, _ in asked], pa.int64()),
         }
-        for version, encoder in self.encoders.items():
-            vectors: list[np.ndarray] = []
-            for some in _batches(ids, self.batch_size):
-                vectors += list(encoder.candidates([pictures[image_id] for image_id in some]))
+        galleries: dict[str, list[np.ndarray]] = {}
+        for one, encoder in self.encoders.items():
+            if one.gallery not in galleries:
+                galleries[one.gallery] = [
+                    vector
+                    for some in _batches(ids, self.batch_size)
+                    for vector in encoder.candidates([pictures[image_id] for image_id in some])
+                ]
+            vectors = list(galleries[one.gallery])
             for few in _batches(asked, self.batch_size):
                 texts = [text for _, _, text in few]
                 vectors += list(encoder.queries([pictures[image_id] for image_id, _, _ in few], texts))
-            columns[version] = pa.array(vectors, pa.list_(pa.float32()))
+            columns[one.version] = pa.array(vectors, pa.list_(pa.float32()))
         return pa.table(columns)
 
 
