@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import PIL.Image
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
+from facap.catalog.wording import STYLES
 from facap.errors import ConfigError
 from facap.schemas import CATEGORIES
 
@@ -27,18 +29,29 @@ PAIR = {
 def test_the_tiny_models_get_the_texts_that_they_were_trained_on() -> None:
     assert prompts.load("caption_plain").render(category="dress") == "a picture of"
     assert (
-        prompts.load("modify_plain").render(**PAIR)
-        == "reference : a red dress target : a navy dress change :"
+        prompts.load("modify_plain").render(style="want", **PAIR)
+        == "reference : a red dress target : a navy dress want :"
     )
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_prompts_for_real_models(category: str) -> None:
+@pytest.mark.parametrize("style", STYLES)
+def test_prompts_for_real_models(category: str, style: str) -> None:
     caption = prompts.load("caption_fashion").render(category=category)
-    modify = prompts.load("modify_fashion").render(**(PAIR | {"category": category}))
+    modify = prompts.load("modify_fashion").render(**(PAIR | {"category": category, "style": style}))
     assert category in caption and category in modify
     assert "colour becomes navy" in modify and "{" not in caption + modify
+    assert ("what it replaces" in modify) == (style == "instead") and modify.count("Write one request") == 1
     assert caption.startswith("You describe") and modify.startswith("A shopper")
+
+
+def test_every_pair_has_its_style_and_all_styles_are_used() -> None:
+    ask = modify_pipeline._Ask(ModifyConfig())
+    pairs = [{"reference_id": f"{i:032x}", "target_id": f"{i + 1:032x}"} for i in range(400)]
+    given = Counter(map(ask._style, pairs))
+    assert [ask._style(pair) for pair in pairs[:50]] == [ask._style(pair) for pair in pairs[:50]]
+    assert set(given) == set(STYLES)
+    assert given["change"] > max(given["instead"], given["want"])
 
 
 def test_a_prompt_of_ones_own(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from facap.catalog.garments import (
     sample_variant,
 )
 from facap.catalog.wording import (
+    STYLES,
     WORDS,
     caption,
     caption_claims,
@@ -36,17 +37,17 @@ def test_a_caption_reads_back_as_the_garment(seed: int) -> None:
     assert text == text.lower() and not any(char.isdigit() for char in text)
 
 
-@given(seeds, st.booleans(), st.booleans())
-def test_a_modification_reads_back_as_the_changes(seed: int, vary: bool, related: bool) -> None:
+@given(seeds, st.sampled_from(STYLES), st.booleans())
+def test_a_modification_reads_back_as_the_changes(seed: int, style: str, related: bool) -> None:
     rng = random.Random(seed)
     reference = sample_garment(rng)
     target = sample_variant(rng, reference) if related else sample_garment(rng)
-    text = modification(reference, target, rng if vary else None)
+    text = modification(reference, target, style)
     changed = changes(reference, target)
     assert modification_claims(text) == changed, text
     old = replaced(text)
     assert old == {name: getattr(reference, name) for name in old}, text
-    if not vary:
+    if style != "want":
         present = {name for name in changed if getattr(reference, name) not in (NONE, "sleeveless")}
         assert old.keys() == present, text
 
@@ -99,11 +100,17 @@ def test_modifications_in_other_words(text: str, claims: dict[str, str]) -> None
     assert modification_claims(text) == claims
 
 
-def test_the_first_phrasing_is_the_default() -> None:
+def test_a_modification_in_full() -> None:
     target = Garment("dress", "red", "striped", "cotton", "flared", "knee", "white", NONE,
                      "short", "v-neck", NONE, "bow")  # fmt: skip
     assert modification(DRESS, target) == (
         "change the colour from navy to red, swap the long sleeves for short sleeves and remove the belt"
+    )
+    assert modification(DRESS, target, "instead") == (
+        "make it red instead of navy, give it short sleeves instead of long sleeves and take off the belt"
+    )
+    assert modification(DRESS, target, "want") == (
+        "the same but in red, with short sleeves and without a closure"
     )
     assert replaced(modification(DRESS, target)) == {"colour": "navy", "sleeve": "long", "closure": "belt"}
     assert modification(DRESS, DRESS) == "keep it as it is"

@@ -121,6 +121,13 @@ class ModifyConfig(GenerationConfig):
     template: str = Field(
         "modify_plain", description="a prompt of annotate/prompts, or the path of a .jinja file"
     )
+    styles: tuple[str, ...] = Field(
+        ("change", "change", "instead", "want"),
+        min_length=1,
+        description="what the template calls `style`: each pair gets one of these by a hash of its ids, so "
+        "that the model learns from more than one way to ask",
+    )
+    max_tokens: int = Field(96, ge=1, description="longest text, tokens; one that reaches it is too_long")
     max_chars: int = Field(400, ge=1, description="longest text, characters; FACap's have 19 to 27 words")
     max_failure_rate: float = Field(
         0.1, ge=0, le=1, description="share of failed rows that stops the job; equal captions are such rows"

@@ -8,6 +8,7 @@ is a failed row that no engine sees; `engine_error` is a request that the engine
 becomes of answers is in parsing.
 """
 
+import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,7 @@ class _Ask:
     def __call__(self, row: dict) -> Request | Refusal:
         words = taxonomy.load(self.config.taxonomy)
         prompt = self.prompt.render(
+            style=self._style(row),
             category=row["category"],
             reference_caption=row["reference_caption"],
             target_caption=row["target_caption"],
@@ -119,6 +121,10 @@ class _Ask:
             target_attributes=words.attributes(row["target_caption"]),
         )
         return Request(dict(row), prompt)
+
+    def _style(self, row: dict) -> str:
+        digest = hashlib.sha256(f"{row['reference_id']}>{row['target_id']}".encode()).digest()
+        return self.config.styles[digest[-1] % len(self.config.styles)]
 
 
 class _Judge:

@@ -1,11 +1,11 @@
 """Prompts are jinja2 templates in files; a row records the hash of the template that made it.
 
     >>> prompt = load("modify_plain")
-    >>> prompt.render(reference_caption="a red top", target_caption="a navy top")
+    >>> prompt.render(reference_caption="a red top", target_caption="a navy top", style="change")
     'reference : a red top target : a navy top change :'
 
 A template of one's own is named by its path (`./prompts/mine.jinja`). What templates may use:
-`category` in both stages; `reference_caption`, `target_caption`, `reference_attributes` and
+`category` in both stages; `style`, `reference_caption`, `target_caption`, `reference_attributes` and
 `target_attributes` (name -> value) in the second. Any other name is a ConfigError.
 """
 

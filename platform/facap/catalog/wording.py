@@ -15,7 +15,6 @@ Writing fills templates; reading looks for the phrases of `_PHRASES`, the longes
 caption means there is none, and `caption_claims` leaves it out.
 """
 
-import random
 import re
 from collections.abc import Mapping
 from itertools import permutations
@@ -58,7 +57,8 @@ WORDS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 # How a modification text states a change, one clause an attribute: what is there gives way to
-# something else ({old}, {new}), something is added, or it is removed. The first of each is the default.
+# something else ({old}, {new}), something is added, or it is removed. The first of each is the style
+# "change", the second "instead".
 _SWAPS: dict[str, tuple[str, ...]] = {
     "category": ("turn the {old} into {new}", "change the {old} to {new}"),
     "colour": ("change the colour from {old} to {new}", "make it {new} instead of {old}"),
@@ -88,7 +88,7 @@ _REMOVALS: dict[str, tuple[str, ...]] = {
     "detail": ("remove the {}", "drop the {}"),
 }
 _ABSENT = (NONE, "sleeveless")  # going there is a removal, coming from there an addition
-# What continues "the same but ...": only how it shall be.
+# The style "want" is "the same but ...": only how it shall be.
 _CONTINUATIONS: dict[str, str] = {
     "category": "as {}",
     "colour": "in {}",
@@ -109,6 +109,7 @@ _REMOVED: dict[str, str] = {
     "detail": "without a decoration",
 }
 UNCHANGED = "keep it as it is"
+STYLES = ("change", "instead", "want")
 
 
 def caption(garment: Garment) -> str:
@@ -146,16 +147,21 @@ def caption_claims(text: str) -> Claims:
     return _claims(text)
 
 
-def modification(reference: Garment, target: Garment, rng: random.Random | None = None) -> str:
-    """The text that asks for `target` given `reference`: what each changed attribute is and shall
-    be, in the order of `ATTRIBUTES`. With `rng` the phrasing varies and may leave out what is."""
+def modification(reference: Garment, target: Garment, style: str = "change") -> str:
+    """The text that asks for `target` given `reference`, attribute by attribute in the order of
+    `ATTRIBUTES`, in one of `STYLES`:
+
+        change:   "change the colour from navy to red and swap the long sleeves for short sleeves"
+        instead:  "make it red instead of navy and give it short sleeves instead of long sleeves"
+        want:     "the same but in red and with short sleeves"
+    """
     changed = changes(reference, target)
     if not changed:
         return UNCHANGED
-    old = reference.attributes()
-    if rng is not None and rng.random() < 0.35:
+    if style == "want":
         return "the same but " + _listed([_continuation(n, v) for n, v in changed.items()])
-    return _listed([_command(name, old[name], to, rng) for name, to in changed.items()])
+    old, form = reference.attributes(), STYLES.index(style)
+    return _listed([_commands(name, old[name], to)[form] for name, to in changed.items()])
 
 
 def modification_claims(text: str) -> Claims:
@@ -169,13 +175,8 @@ def replaced(text: str) -> Claims:
     return {attribute: old for attribute, old, _ in reversed(said)}
 
 
-def _command(attribute: str, old: str, new: str, rng: random.Random | None) -> str:
-    options = _commands(attribute, old, new)
-    return rng.choice(options) if rng else options[0]
-
-
 def _commands(attribute: str, old: str, new: str) -> list[str]:
-    """Every way to ask for `new` where `old` is."""
+    """How the styles "change" and "instead" ask for `new` where `old` is."""
     if new in _ABSENT and old != NONE:
         return [form.format(_bare(attribute, old)) for form in _REMOVALS[attribute]]
     if old in _ABSENT:

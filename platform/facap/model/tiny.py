@@ -38,7 +38,7 @@ WRITER_HIDDEN = 128
 IMAGE_TEXT_DIM = 128
 PAD, UNK, CLS, SEP, IMAGE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "<image>"
 CAPTION_PROMPT = "a picture of"
-WRITER_PROMPT = "reference : {reference_caption} target : {target_caption} change :"
+WRITER_PROMPT = "reference : {reference_caption} target : {target_caption} {style} :"
 
 
 def build_tokenizer(texts: Iterable[str], add_special: bool = True) -> PreTrainedTokenizerFast:

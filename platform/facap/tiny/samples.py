@@ -68,17 +68,17 @@ def pairs(seed: int, held_out: bool = False, material: float = 0.0) -> Iterator[
             yield reference, target
 
 
-def writer_prompt(reference: Garment, target: Garment) -> str:
-    """What the writer is given: the two captions."""
+def writer_prompt(reference: Garment, target: Garment, style: str) -> str:
+    """What the writer is given: the two captions and one of `wording.STYLES`."""
     return WRITER_PROMPT.format(
-        reference_caption=wording.caption(reference), target_caption=wording.caption(target)
+        reference_caption=wording.caption(reference), target_caption=wording.caption(target), style=style
     )
 
 
 def corpus(seed: int, size: int) -> Iterator[str]:
     """Texts that together hold every word the models must know."""
     yield from (EVERYDAY_WORDS, CAPTION_PROMPT, wording.UNCHANGED)
-    rng = random.Random(seed)
-    for (reference, target), _ in zip(pairs(seed), range(size), strict=False):
-        yield writer_prompt(reference, target)
-        yield wording.modification(reference, target, rng)
+    for (reference, target), number in zip(pairs(seed), range(size), strict=False):
+        style = wording.STYLES[number % len(wording.STYLES)]
+        yield writer_prompt(reference, target, style)
+        yield wording.modification(reference, target, style)

@@ -1,7 +1,7 @@
 """Trains the modification writer: two captions in, the sentence that leads from one to the other out.
 
-The loss counts the sentence only, not the prompt. One phrasing a change: with phrasings at random the
-most likely sentence is one that stops early, and greedy decoding finds it.
+The loss counts the sentence only, not the prompt. The prompt names the style, so that there is one right
+sentence: with phrasings at random the most likely one stops early, and greedy decoding finds it.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from facap.catalog import wording
 from facap.catalog.garments import changes
+from facap.catalog.wording import STYLES
 from facap.tiny.samples import pairs, writer_prompt
 from facap.tiny.schedule import Trainer
 
@@ -47,8 +48,9 @@ def train(
     model.train()
     for _ in range(steps):
         chosen = list(islice(stream, batch_size))
-        prompts = [writer_prompt(a, b) for a, b in chosen]
-        texts = [wording.modification(a, b) for a, b in chosen]
+        styles = [STYLES[i % len(STYLES)] for i in range(batch_size)]
+        prompts = [writer_prompt(a, b, style) for (a, b), style in zip(chosen, styles, strict=True)]
+        texts = [wording.modification(a, b, style) for (a, b), style in zip(chosen, styles, strict=True)]
         ids_BL, mask_BL, labels_BL = batch(tokenizer, prompts, texts)
         trainer.update(model(input_ids=ids_BL, attention_mask=mask_BL, labels=labels_BL).loss)
     trainer.finish()
@@ -61,7 +63,8 @@ def accuracy(write: Callable[[list[str]], list[str]], seed: int, num_pairs: int)
     is named is false, and no old one. The text is judged by the claims read out of it.
     """
     chosen = list(islice(pairs(seed, held_out=True), num_pairs))
-    texts = write([writer_prompt(a, b) for a, b in chosen])
+    styles = [STYLES[i % len(STYLES)] for i in range(num_pairs)]
+    texts = write([writer_prompt(a, b, style) for (a, b), style in zip(chosen, styles, strict=True)])
     names_all = no_false = 0
     for (reference, target), text in zip(chosen, texts, strict=True):
         wanted, said = changes(reference, target), wording.modification_claims(text)
