@@ -13,7 +13,7 @@ _WHAT = {
     ),
     "tiny-writer": (
         "A Llama that writes the modification text from two captions. Prompt: "
-        "`reference : <caption> target : <caption> change :`."
+        "`reference : <caption> target : <caption> <style> :`, the style one of change, instead and want."
     ),
 }
 
