@@ -36,7 +36,7 @@ Ray starts with token authentication. Submit a job from another shell, in this f
     export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$RAY_AUTH_TOKEN_PATH
     .venv/bin/ray job submit --address http://127.0.0.1:$dashboard_port \\
         --runtime-env cluster/runtime_env.yaml \\
-        -- python -m jobs.render_catalog --workspace $(pwd)/workspace
+        -- python -m jobs.build_catalog --workspace $(pwd)/workspace
 
 The dashboard at http://127.0.0.1:$dashboard_port asks for the token in that file. Ctrl-C stops the cluster.
 END

@@ -77,7 +77,6 @@ def run_jobs(
             file=screen,
             flush=True,
         )
-        traceback.print_exc()
         return 1
 
 
@@ -132,6 +131,9 @@ def noise_to_file(store: Store) -> Iterator[TextIO]:
         with contextlib.redirect_stdout(screens[0]):
             print(f"logs of this run: {folder}/driver.log", flush=True)
             yield screens[1]
+    except Exception:
+        traceback.print_exc()  # the screen gets one sentence
+        raise
     finally:
         sys.stderr.flush()
         for number, screen in zip((1, 2), screens, strict=True):

@@ -2,10 +2,11 @@
 
 A stage's settings are one `StageConfig` beside the stage; `parse` fills any such model:
 
-    $ python -m jobs.crawl_images --config facap.yaml --crawl.timeout_s 20
-    $ FACAP_CRAWL__TIMEOUT_S=20 python -m jobs.crawl_images
+    $ python -m jobs.crawl_images --config facap.yaml --crawl.read_timeout_s 20
+    $ FACAP_CRAWL__READ_TIMEOUT_S=20 python -m jobs.crawl_images
 
-Every flag takes a value; a boolean one may also stand alone (`--crawl.robots`, `--no-crawl.robots`).
+Every flag takes a value; a boolean one may also stand alone (`--crawl.obey_robots`, or with
+`--no-` before its name).
 Unknown keys are ConfigErrors that name the nearest known key.
 """
 

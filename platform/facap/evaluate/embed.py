@@ -1,4 +1,4 @@
-"""Pictures and queries of the test split -> vectors of every scored model, on Ray actors.
+"""Pictures of the gallery and queries of the test split -> vectors of every scored model, on Ray actors.
 
 Each picture is read and decoded once; the actor that has it makes its gallery vector and the vectors
 of the queries whose reference it is, by every model.

@@ -1,6 +1,6 @@
 """TRIPLETS + IMAGES + the artefact "model" -> METRICS: FashionBLIP-2 and the baselines, side by side.
 
-The pictures of the test split pass once through Ray actors that hold every model; ranks and
+The pictures of the gallery pass once through Ray actors that hold every model; ranks and
 intervals are computed on the driver. The MLflow run "evaluate" gets the same numbers.
 """
 

@@ -9,9 +9,7 @@ from facap.config import StageConfig
 Kind = Literal["flat", "hnsw", "ivf_sq8", "ivf_pq"]
 
 # Settings that change how fast the stage runs, not what it makes: they stay out of its key.
-RUN_ONLY = frozenset(
-    {"num_actors", "actor_cpus", "actor_gpus", "torch_threads", "batch_size", "rows_per_part"}
-)
+RUN_ONLY = frozenset({"num_actors", "actor_cpus", "torch_threads", "batch_size", "rows_per_part"})
 
 
 class IndexConfig(StageConfig):
@@ -19,13 +17,12 @@ class IndexConfig(StageConfig):
 
     kind: Kind = Field(
         "flat",
-        description="flat is exact: 136 ms a query at 200,000 vectors of 3072 dimensions on one core; "
-        "ivf_sq8 took 1.0 ms there at recall@10 0.995 (docs/log.md), hnsw and ivf_pq trade further",
+        description="flat is exact and reads every vector for every query; from about 100,000 vectors on, "
+        "ivf_sq8 reads a few clusters of them, hnsw and ivf_pq trade further",
     )
     batch_size: int = Field(64, ge=1, description="pictures a forward pass")
     num_actors: int = Field(1, ge=1, description="encoders that embed at the same time")
     actor_cpus: float = Field(1, gt=0, description="CPU cores that Ray sets aside for one encoder")
-    actor_gpus: float = Field(0, ge=0, description="GPUs that Ray sets aside for one encoder")
     torch_threads: int = Field(2, ge=1, description="threads of one encoder on a CPU")
     rows_per_part: int = Field(512, ge=1, description="rows that a kill can lose")
     hnsw_links: int = Field(32, ge=4, le=128, description="hnsw: links a vector (M)")
@@ -36,8 +33,6 @@ class IndexConfig(StageConfig):
     ivf_lists: int = Field(
         64, ge=1, description="ivf_*: clusters; about 4 * sqrt(vectors), at least 39 vectors each"
     )
-    ivf_probe: int = Field(
-        4, ge=1, description="ivf_*: clusters looked at per query; 4 of 1024 gave 0.995 at 200,000"
-    )
+    ivf_probe: int = Field(4, ge=1, description="ivf_*: clusters looked at per query")
     pq_segments: int = Field(16, ge=1, description="ivf_pq: bytes a vector; must divide its length")
     seed: int = Field(0, ge=0, description="of the clustering of ivf_*")

@@ -90,7 +90,6 @@ def _embed(store: Store, stage: Stage, config: IndexConfig, progress: Progress, 
         batch_size=config.batch_size,
         compute=ray.data.ActorPoolStrategy(size=config.num_actors),
         num_cpus=config.actor_cpus,
-        num_gpus=config.actor_gpus,
     )
     write_rows(embedded, stage, len(wanted), progress, rows_per_part=config.rows_per_part)
     missing = len(set(wanted) - stage.done("image_id"))

@@ -24,7 +24,7 @@ def resolve(name: str) -> str:
         if not (folder / "config.json").exists():
             raise ModelMissing(
                 f"model '{name}' should be in {folder}, which is missing; "
-                "run `python -m jobs.train_tiny_models`"
+                "install facap again, or train it with `python -m jobs.train_tiny_models --out <folder>`"
             )
         return str(folder)
     path = Path(name).expanduser()

@@ -9,7 +9,7 @@ _WHAT = {
     ),
     "tiny-captioner": (
         "A BLIP-2 captioner (`Blip2ForConditionalGeneration`) that describes rendered garments; it shares "
-        "its vision encoder and Q-Former with tiny-retrieval. Prompt: `a picture of`."
+        "its vision encoder with tiny-retrieval, whose Q-Former learnt on. Prompt: `a picture of`."
     ),
     "tiny-writer": (
         "A Llama that writes the modification text from two captions. Prompt: "

@@ -1,4 +1,4 @@
-"""Settings of the training of the tiny models; the defaults are those of the shipped weights."""
+"""Settings of the training of the tiny models; the cards of the shipped weights say where those differ."""
 
 from pydantic import Field
 

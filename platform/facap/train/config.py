@@ -37,7 +37,7 @@ class TrainConfig(StageConfig):
     cache_trunk: bool = Field(
         True,
         description="compute the encoder below its adapters once a picture and keep it in every worker: "
-        "50 kB a picture at 128 px; switch off at real size",
+        "50 kB a picture at 128 px; on the CPU only, and for pictures that fit into memory",
     )
     decode_once: bool = Field(
         True, description="workers keep pictures as pixels (49 kB at 128 px); else as JPEG, decoded each time"
