@@ -2,7 +2,8 @@
 
 Protocol "reference_excluded", per category: a query is a TRIPLETS row of the test split with a modification
 text, so its reference and target are of products that no training triplet shows; its gallery is every
-kept image of its category in the whole catalogue but the reference, as in a shop (or of the test split alone, by setting).
+kept image of its category in the whole catalogue but the reference, as in a shop (or of the test split
+alone, by setting).
 recall@k asks for the target image itself; recall_product@k for any view of the target's product.
 "all" is the mean over the categories that have queries; its gallery size is their mean too.
 """
