@@ -27,7 +27,7 @@ NEEDED_GIB = 5.0  # vLLM, Ray and a training run side by side on the embedded si
 OBJECT_STORE_BYTES = 1024**3
 
 
-Afterwards = Callable[[Store, Settings], None]
+Afterwards = Callable[[Store, Settings, TextIO], None]
 
 
 def run_job(stage: str, description: str | None, job: Job) -> int:
@@ -41,7 +41,8 @@ def run_jobs(
     afterwards: Afterwards | None = None,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Runs `jobs` (stage -> job) in order, prints the stage table, then calls `afterwards`.
+    """Runs `jobs` (stage -> job) in order, prints the stage table, then calls `afterwards`
+    with the screen to print to.
 
     Ray is up throughout. Returns the exit code: 0, 1 after an error, 130 after Ctrl-C.
     """
@@ -52,16 +53,16 @@ def run_jobs(
         store = Store(settings.workspace)
         store.check_writable()
         check_memory()
-        with noise_to_file(store) as screen, ray_session():
+        with noise_to_file(store) as (out, screen), ray_session(out):
             reports = []
             for number, (stage, job) in enumerate(jobs.items(), 1):
-                print(f"[{number}/{len(jobs)}] {stage}: {_headline(job)}", flush=True)
-                reports.append(job(store, settings, Progress(stage)))
-                print(f"  {stage:<9} {_outcome(reports[-1])}", flush=True)
-            print("\n" + table(reports) + "\n", flush=True)
+                print(f"[{number}/{len(jobs)}] {stage}: {_headline(job)}", file=out)
+                reports.append(job(store, settings, Progress(stage, out)))
+                print(f"  {stage:<9} {_outcome(reports[-1])}", file=out)
+            print("\n" + table(reports) + "\n", file=out)
             keep(store, reports)
             if afterwards is not None:
-                afterwards(store, settings)
+                afterwards(store, settings, out)
         return 0
     except FacapError as error:
         print(f"error: {error}", file=screen, flush=True)
@@ -115,9 +116,9 @@ def check_memory() -> None:
 
 
 @contextlib.contextmanager
-def noise_to_file(store: Store) -> Iterator[TextIO]:
-    """Keeps the screen for what jobs print: all else that this process, its C++ parts and its children
-    write to stdout or stderr goes to logs/driver.log. Yields the screen's stderr."""
+def noise_to_file(store: Store) -> Iterator[tuple[TextIO, TextIO]]:
+    """Yields the screen's stdout and stderr, for what jobs say. All else that this process, its threads,
+    its C++ parts and its children write to stdout or stderr goes to logs/driver.log."""
     folder = log_folder(store)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -128,20 +129,20 @@ def noise_to_file(store: Store) -> Iterator[TextIO]:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
     warnings.simplefilter("ignore")
     try:
-        with contextlib.redirect_stdout(screens[0]):
-            print(f"logs of this run: {folder}/driver.log", flush=True)
-            yield screens[1]
+        print(f"logs of this run: {folder}/driver.log", file=screens[0])
+        yield screens[0], screens[1]
     except Exception:
         traceback.print_exc()  # the screen gets one sentence
         raise
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         for number, screen in zip((1, 2), screens, strict=True):
             os.dup2(screen.fileno(), number)
 
 
 @contextlib.contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(out: TextIO) -> Iterator[None]:
     """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine until the block ends."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ parts write to this process's output
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # 30 s is not enough on a busy machine
@@ -163,7 +164,7 @@ def ray_session() -> Iterator[None]:
         )
         where = "this machine"
     session = ray._private.worker._global_node.get_logs_dir_path()  # type: ignore[attr-defined]
-    print(f"Ray runs on {where}; logs of its workers and of vLLM: {session}", flush=True)
+    print(f"Ray runs on {where}; logs of its workers and of vLLM: {session}", file=out)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -1,6 +1,7 @@
 """Takes a catalogue through every stage, from URLs to a live search page; resumes where it stopped."""
 
 import sys
+from typing import TextIO
 
 from facap.store import Store
 from jobs.build_catalog import build_catalog
@@ -30,12 +31,12 @@ STAGES = {
 }
 
 
-def finish(store: Store, settings: Settings) -> None:
+def finish(store: Store, settings: Settings, out: TextIO) -> None:
     """Prints the retrieval table, then keeps serving unless told not to."""
     from facap.evaluate.report import retrieval_table
 
-    print(retrieval_table(store.read("metrics")) + "\n", flush=True)
-    serve_alone(store, settings)
+    print(retrieval_table(store.read("metrics")) + "\n", file=out)
+    serve_alone(store, settings, out)
 
 
 if __name__ == "__main__":

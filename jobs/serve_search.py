@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from facap.errors import ResourceError
 from facap.progress import Progress, StageReport
@@ -84,21 +85,21 @@ def mlflow_ui(store: Store, settings: Settings) -> Iterator[str]:
             process.kill()
 
 
-def keep_serving(store: Store, settings: Settings) -> None:
+def keep_serving(store: Store, settings: Settings, out: TextIO) -> None:
     """Prints where to look and waits for Ctrl-C or SIGTERM."""
     from serve_app.deploy import url
 
     with mlflow_ui(store, settings) as mlflow_url:
-        print(f"search page  {url(settings.serve)}\nMLflow       {mlflow_url}\nCtrl-C ends both.", flush=True)
+        print(f"search page  {url(settings.serve)}\nMLflow       {mlflow_url}\nCtrl-C ends both.", file=out)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
 
 
-def serve_alone(store: Store, settings: Settings) -> None:
+def serve_alone(store: Store, settings: Settings, out: TextIO) -> None:
     """After the job's table: stay up, unless told not to."""
     if settings.serve_after:
-        keep_serving(store, settings)
+        keep_serving(store, settings, out)
 
 
 if __name__ == "__main__":
