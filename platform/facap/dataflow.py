@@ -1,8 +1,9 @@
-"""Ray Data -> parts of a stage: workers write whole parts, the driver hears only the counts.
+"""Parts of a stage -> Ray Data -> parts of a stage: workers read and write whole parts.
 
     >>> counts = write_rows(rows.map_batches(fetch), stage, total=1000, progress=progress)  # doctest: +SKIP
     Counter({'ok': 970, 'http_404': 30})
 
+The driver hears only the counts.
 A part is there whole or not at all, so a kill at any moment loses at most the blocks in flight.
 """
 
@@ -12,10 +13,33 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from facap.progress import Progress
-from facap.store import Stage
+from facap.store import Stage, Store
 
 if TYPE_CHECKING:
     from ray.data import Dataset
+
+
+class _ReadParts:
+    def __init__(self, root: str, name: str, columns: list[str]) -> None:
+        self.root, self.name, self.columns = root, name, columns
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        (file,) = batch.column("file").to_pylist()
+        return Store(self.root).read_file(self.name, file, self.columns)
+
+
+def read_parts(store: Store, name: str, columns: list[str]) -> "Dataset":
+    """Some columns of the finished dataset `name`, a block for each of its parts.
+
+    A part is read by the worker that uses it, so as many work as there are. `ray.data.read_parquet`
+    groups small files: of 60 parts it made one task, and one of two actors had nothing to do.
+    """
+    import ray.data
+
+    files = [pa.table({"file": [file]}) for file in store.require(name).files]
+    return ray.data.from_arrow(files).map_batches(
+        _ReadParts(store.root, name, columns), batch_format="pyarrow", batch_size=None
+    )
 
 
 class _WriteParts:

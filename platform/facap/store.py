@@ -148,7 +148,7 @@ class Store:
         return self.require(name).fingerprint
 
     def files(self, name: str) -> list[str]:
-        """Full paths of the files of the finished version, for ray.data.read_parquet and the like."""
+        """Full paths of the files of the finished version."""
         manifest = self.require(name)
         return [self.path(name, file) for file in manifest.files]
 
@@ -159,12 +159,16 @@ class Store:
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """The whole finished dataset `name`, or some columns of it, as one table."""
         manifest = self.require(name)
-        tables = [self._read_part(f"{self._base}/{name}/{file}", columns) for file in manifest.files]
+        tables = [self.read_file(name, file, columns) for file in manifest.files]
         if not tables:
             raise DatasetMissing(
                 f"{name.upper()} in {self.root} has no rows; run the job that makes it again"
             )
         return pa.concat_tables(tables)
+
+    def read_file(self, name: str, file: str, columns: list[str] | None = None) -> pa.Table:
+        """One file of `name`, as the manifest lists it, or some columns of it."""
+        return self._read_part(f"{self._base}/{name}/{file}", columns)
 
     def _read_part(self, path: str, columns: list[str] | None) -> pa.Table:
         return pq.ParquetFile(path, filesystem=self._fs).read(columns=columns)

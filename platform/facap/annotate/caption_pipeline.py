@@ -18,7 +18,7 @@ from facap.annotate import engine, parsing, prompts, taxonomy
 from facap.annotate.config import CaptionConfig
 from facap.annotate.engine import Refusal, Request
 from facap.annotate.report import finish, reused
-from facap.dataflow import write_rows
+from facap.dataflow import read_parts, write_rows
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport
 from facap.schemas import CAPTIONS, OK, from_rows
@@ -64,17 +64,13 @@ def keep(images: pa.Table) -> pa.Table:
 
 
 def read_images(store: Store, item_ids: set[str]) -> "Dataset":
-    """Ids and bytes of the IMAGES rows `item_ids`, in blocks of about ROWS_PER_PART rows."""
-    import ray
-
+    """Ids and bytes of the IMAGES rows `item_ids`."""
     wanted = pa.array(sorted(item_ids), pa.string())
 
     def only_wanted(batch: pa.Table) -> pa.Table:
         return batch.filter(pc.is_in(batch.column("item_id"), value_set=wanted))
 
-    blocks = engine.num_blocks(store.require("images").rows)
-    images = ray.data.read_parquet(store.files("images"), override_num_blocks=blocks)
-    images = images.select_columns([*_IDS, "bytes"])
+    images = read_parts(store, "images", [*_IDS, "bytes"])
     return images.map_batches(only_wanted, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
 
 

@@ -68,11 +68,6 @@ def generate(
     return processor(rows).map(_Answer(config.max_tokens))
 
 
-def num_blocks(rows: int) -> int:
-    """How many blocks a dataset of `rows` rows is read in, so that answers come in a steady stream."""
-    return max(1, round(rows / ROWS_PER_PART))
-
-
 class _Prepare:
     """Row -> the columns that ray.data.llm wants, and nothing else of the row."""
 

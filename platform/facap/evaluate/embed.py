@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from facap.dataflow import read_parts
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.protocol import Candidate, Query, Vectors
 from facap.progress import Progress
@@ -61,15 +62,17 @@ def embed(
         asked.setdefault(query.reference_id, []).append((number, query.text))
     wanted = pa.array([candidate.image_id for candidate in gallery], pa.string())
     columns = ["image_id", "bytes", "status", "duplicate_of"]
-    images = ray.data.read_parquet(store.files("images")).select_columns(columns)
+    images = read_parts(store, "images", columns)
     selected = images.map_batches(_Select(wanted), batch_format="pyarrow", batch_size=None)
     embedded = selected.map_batches(
         _Embedder,
         fn_constructor_kwargs={"scored": scored, "asked": asked, "batch_size": config.batch_size},
         batch_format="pyarrow",
         batch_size=None,
-        concurrency=(1, config.num_workers),
-        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=config.num_workers, initial_size=config.num_workers
+        ),
+        num_cpus=0.5,  # with whole ones, two actors on two cores would leave none to list the files with
     )
     galleries: dict[str, dict[str, np.ndarray]] = {one.version: {} for one in scored}
     found: dict[str, dict[int, np.ndarray]] = {one.version: {} for one in scored}

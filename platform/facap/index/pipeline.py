@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from facap.dataflow import write_rows
+from facap.dataflow import read_parts, write_rows
 from facap.errors import ContractError, StageFailed
 from facap.index.config import RUN_ONLY, IndexConfig
 from facap.index.embed import (
@@ -81,7 +81,7 @@ def _embed(store: Store, stage: Stage, config: IndexConfig, progress: Progress, 
     done = stage.done("image_id")
     if len(done) == len(wanted):
         return
-    rows = ray.data.read_parquet(store.files("images"), columns=IMAGE_COLUMNS)
+    rows = read_parts(store, "images", IMAGE_COLUMNS)
     todo = rows.map_batches(Unembedded(done), batch_format="pyarrow")
     embedded = todo.map_batches(
         EmbedPictures,

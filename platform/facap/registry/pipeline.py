@@ -33,7 +33,7 @@ def run(store: Store, config: RegistryConfig, progress: Progress) -> StageReport
     stage = store.stage("champion", None, stage_key("registry", VERSION, settings, inputs))
     finished = stage.finished()
     if finished:
-        return StageReport("registry", 1, 1, reused=True, note=_note(finished.extra))
+        return StageReport("promote", 1, 1, reused=True, note=_note(finished.extra))
 
     from facap.registry import versions
 
@@ -53,7 +53,7 @@ def run(store: Store, config: RegistryConfig, progress: Progress) -> StageReport
         current = versions.aliased(client, config.name, versions.CHAMPION)
     elif current is None and config.require_promotion:
         raise StageFailed(
-            f"registry: version {version} of {config.name} was refused and there is no champion to go on "
+            f"promote: version {version} of {config.name} was refused and there is no champion to go on "
             f"with: {'; '.join(decision.reasons)}. Train longer or on more data, or set require_promotion "
             "to false"
         )
@@ -67,7 +67,7 @@ def run(store: Store, config: RegistryConfig, progress: Progress) -> StageReport
         "numbers": decision.numbers,
     }
     stage.commit(config=config.model_dump(mode="json"), inputs=inputs, extra=extra)
-    return StageReport("registry", 1, 1, seconds=time.monotonic() - started, note=_note(extra))
+    return StageReport("promote", 1, 1, seconds=time.monotonic() - started, note=_note(extra))
 
 
 def data_fingerprint(metrics: Manifest) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from facap.dataflow import read_parts
 from facap.errors import ContractError, StageFailed
 from facap.model.preprocess import decode, normalise, square
 from facap.schemas import OK
@@ -84,7 +85,6 @@ def split_rows(store: Store, split: str) -> pa.Table:
 
 def training_data(store: Store, image_px: int, seed: int, decode_once: bool) -> TrainingData:
     """The rows of train (in an order of `seed`'s) and val, and their pictures, decoded on all CPUs."""
-    import ray.data
 
     train, val = split_rows(store, "train"), split_rows(store, "val")
     if len(train) < 2:
@@ -106,9 +106,7 @@ def training_data(store: Store, image_px: int, seed: int, decode_once: bool) -> 
             data = [np.asarray(square(decode(d), image_px)).tobytes() for d in data]
         return pa.table({"image_id": batch["image_id"], "data": pa.array(data, pa.binary())})
 
-    images = ray.data.read_parquet(store.files("images")).select_columns(
-        ["image_id", "duplicate_of", "bytes"]
-    )
+    images = read_parts(store, "images", ["image_id", "duplicate_of", "bytes"])
     prepared = images.map_batches(prepare, batch_format="pyarrow", batch_size=DECODE_ROWS)
     return TrainingData(train, val, prepared.materialize())
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from facap.dataflow import read_parts
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport, check_failures
 from facap.schemas import OK, PAIRS, from_rows
@@ -96,14 +97,16 @@ def embed(
     import ray
 
     columns = ["image_id", "bytes", "status", "duplicate_of"]
-    rows = ray.data.read_parquet(store.files("images")).select_columns(columns)
+    rows = read_parts(store, "images", columns)
     embedded = rows.map_batches(
         _Embedder,
         fn_constructor_kwargs={"base": config.base, "image_ids": image_ids, "batch_size": config.batch_size},
         batch_format="pyarrow",
-        batch_size=None,  # whole blocks, split by the actor: the same batches, hence bits, every time
-        concurrency=(1, config.num_workers),
-        num_cpus=1,
+        batch_size=None,  # a part at a time, split by the actor: the same batches, hence bits, every time
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=config.num_workers, initial_size=config.num_workers
+        ),
+        num_cpus=0.5,  # with whole ones, two actors on two cores would leave none to list the files with
     )
     vectors: dict[str, np.ndarray] = {}
     batch: Any
