@@ -50,7 +50,7 @@ def test_the_defaults_leave_enough_good_pictures() -> None:
     good = [line for line in lines if line.fault in (None, "slow")]
     assert len(good) >= 4000 and len({line.product_id for line in good}) >= 2000
     counts = Counter(line.fault for line in lines if line.fault)
-    assert counts == {fault: round(share * 4200) for fault, share in FAULTS.items()}
+    assert counts == {fault: round(share * 4000) for fault, share in FAULTS.items()}
     assert len({line.path for line in lines}) == len(lines)
 
 
