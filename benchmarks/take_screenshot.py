@@ -1,6 +1,6 @@
 """Takes the README's picture of the search page in headless Chromium, from a running service.
 
-$ python benchmarks/take_screenshot.py --url http://127.0.0.1:8000 --text "make it red"
+$ python benchmarks/take_screenshot.py --url http://127.0.0.1:8000 --text "in navy"
 {"screenshot": "docs/images/search-page.png", "results": 40, "server_ms": 31.5}
 """
 
@@ -97,7 +97,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the running service")
-    parser.add_argument("--text", default="make it red", help="modification text to search for")
+    parser.add_argument("--text", default="in navy, with long sleeves", help="modification text to search for")
     parser.add_argument("--category", default="dress", help="category of the reference; empty for any")
     parser.add_argument("--pick", type=int, default=0, help="which garment of the catalogue, from 0")
     parser.add_argument("--out", type=Path, default=OUT, help="where the PNG goes")

@@ -5,13 +5,13 @@ const PAGE = 48;
 const MAX_UPLOAD_BYTES = 8 * 1024 * 1024;
 const NUM_RESULTS = 40;
 const EXAMPLES = {
-  dress: ["make it navy", "give it no sleeves", "in a striped design", "cut it to a maxi length", "with a belt"],
-  jacket: ["make it black", "add a hood", "in leather fabric", "fasten it with a zip", "add patch pockets"],
-  outfit: ["make it red", "with long sleeves", "pair it with pants below", "in a floral design", "with white accents"],
-  pants: ["make it beige", "turn it into shorts", "in denim fabric", "in a checked design", "give it a flared shape"],
-  skirt: ["make it green", "cut it to a mini length", "in a dotted design", "in satin fabric", "with a ruffle hem"],
-  top: ["make it white", "give it long sleeves", "with a v-neck", "in a striped design", "add a bow"],
-  "": ["make it navy", "give it long sleeves", "in a striped design", "with white accents"],
+  dress: ["in navy", "without sleeves", "in a striped design", "with a maxi length", "fastened with a belt"],
+  jacket: ["in black", "with a hood", "in leather fabric", "fastened with a zip", "with patch pockets"],
+  outfit: ["in red", "with long sleeves", "with pants below", "in a floral design", "with white accents"],
+  pants: ["in beige", "with a shorts length", "in denim fabric", "in a checked design", "with a flared shape"],
+  skirt: ["in green", "with a mini length", "in a dotted design", "in satin fabric", "with a ruffle hem"],
+  top: ["in white", "with long sleeves", "with a v-neck", "in a striped design", "finished with a bow"],
+  "": ["in navy", "with long sleeves", "in a striped design", "with white accents"],
 };
 
 const $ = (id) => document.getElementById(id);
