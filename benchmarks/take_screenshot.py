@@ -97,7 +97,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the running service")
-    parser.add_argument("--text", default="in navy, with long sleeves", help="modification text to search for")
+    parser.add_argument(
+        "--text", default="in navy, with long sleeves", help="modification text to search for"
+    )
     parser.add_argument("--category", default="dress", help="category of the reference; empty for any")
     parser.add_argument("--pick", type=int, default=0, help="which garment of the catalogue, from 0")
     parser.add_argument("--out", type=Path, default=OUT, help="where the PNG goes")

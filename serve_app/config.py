@@ -21,7 +21,9 @@ class ServeConfig(StageConfig):
     ready_timeout_s: float = Field(
         300, gt=0, description="longest wait until every replica is ready, seconds"
     )
-    sample_text: str = Field("in red, with long sleeves", description="modification text of the query that the job tries")
+    sample_text: str = Field(
+        "in red, with long sleeves", description="modification text of the query that the job tries"
+    )
     sample_k: int = Field(5, ge=1, le=100, description="results of that query that are printed")
 
 

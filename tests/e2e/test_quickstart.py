@@ -141,7 +141,11 @@ def test_killed_in_four_stages_it_ends_with_every_row_once(tmp_path: Path, ports
 
     log = (workspace / "logs" / "train.log").read_text()
     assert "rank 0 of 2" in log and "rank 1 of 2" in log
-    assert "resum" in log
+    resumed = [
+        int(line.rsplit(" ", 1)[1]) for line in log.splitlines() if "resumed from the checkpoint" in line
+    ]
+    assert len(resumed) == 2 and min(resumed) >= SETTINGS["train.checkpoint_every_steps"], resumed
+    assert store.require("model").extra["steps"] > max(resumed)
     for word in ("stage", "rows in", "failures by reason", "fashionblip2", "baseline/sum", "sample query"):
         assert word in text, word
 

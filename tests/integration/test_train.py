@@ -1,11 +1,6 @@
 """Training with the real Ray Train, FSDP2, Ray Data and MLflow, on coloured shapes and real colour words."""
 
 import io
-import os
-import signal
-import subprocess
-import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -126,50 +121,6 @@ def test_trains_and_the_model_loads(ray_session: None, tmp_path: Path) -> None:
 
     again = run(store, config, Progress("train"))
     assert again.reused and again.seconds < 5
-
-
-DRIVER = """
-import sys, ray
-from facap.progress import Progress
-from facap.store import Store
-from facap.train.config import TrainConfig
-from facap.train.pipeline import run
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-         object_store_memory=300 * 1024**2)
-config = TrainConfig(epochs=8, batch_size=16, checkpoint_every_steps=4)
-report = run(Store(sys.argv[1]), config, Progress("train"))
-print(report, flush=True)
-"""
-
-
-def test_killed_training_resumes_from_its_checkpoint(tmp_path: Path) -> None:
-    store = make_workspace(tmp_path / "work", 96)
-    command = [sys.executable, "-c", DRIVER, store.root]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    with (tmp_path / "first.txt").open("w") as out:
-        first = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 150
-        while not list((tmp_path / "work" / "train-runs").glob("*/checkpoint_*/.metadata")):
-            assert first.poll() is None and time.monotonic() < deadline, (tmp_path / "first.txt").read_text()
-            time.sleep(0.1)
-        time.sleep(0.5)
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.wait()
-    assert store.manifest("model") is None
-
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert result.returncode == 0, result.stdout + result.stderr
-    lines = log_lines(store)
-    resumed = [line for line in lines if "resumed from the checkpoint of step" in line]
-    assert len(resumed) == 2, lines
-    step = int(resumed[0].rsplit(" ", 1)[1])
-    assert step >= 4 and f" {step + 1}/48" in result.stdout
-    assert store.require("model").extra["steps"] == 48
-    Encoder.load(store.folder("model"))
 
 
 def _rank_gradients(rank: int, ranks: int, address: str, out: str) -> None:
