@@ -17,6 +17,7 @@ from facap.errors import ContractError
 
 OK = "ok"  # the status of a row that went well; any other status is a failure reason
 CATEGORIES = ("dress", "jacket", "outfit", "pants", "skirt", "top")  # FACap's six categories
+UNMAPPED = "unmapped"  # the category of an item whose own name for it maps to none of these
 SPLITS = ("train", "val", "test")
 
 
@@ -32,14 +33,27 @@ def _schema(name: str, version: int, key: str, fields: list[pa.Field]) -> pa.Sch
 
 _ATTRIBUTES = pa.map_(pa.string(), pa.string())
 
+PAGES = _schema(
+    "PAGES",
+    1,
+    "page",
+    [
+        _field("page", pa.string(), "address of a product page", True),
+        _field("status", pa.string(), "ok, or the reason why it gave no product", True),
+        _field("error", pa.string(), "one sentence on what could not be read"),
+        _field("lines", pa.string(), "JSON: what the page says, one object a picture"),
+        _field("read_at", pa.timestamp("ms", "UTC"), "end of the fetch", True),
+    ],
+)
+
 ITEMS = _schema(
     "ITEMS",
-    1,
+    2,
     "item_id",
     [
         _field("item_id", pa.string(), "one wanted image: hash of product_id and url", True),
         _field("product_id", pa.string(), "the product that the image shows", True),
-        _field("category", pa.string(), "dress, jacket, outfit, pants, skirt or top", True),
+        _field("category", pa.string(), "dress, jacket, outfit, pants, skirt, top, or unmapped", True),
         _field("url", pa.string(), "http(s) address of the image", True),
         _field("title", pa.string(), "the retailer's product title"),
         _field("attributes", _ATTRIBUTES, "what the feed says of the product, name -> value"),
@@ -157,7 +171,7 @@ METRICS = _schema(
 
 SCHEMAS = {
     s.metadata[b"facap.dataset"].decode().lower(): s
-    for s in (ITEMS, IMAGES, CAPTIONS, PAIRS, TRIPLETS, EMBEDDINGS, METRICS)
+    for s in (PAGES, ITEMS, IMAGES, CAPTIONS, PAIRS, TRIPLETS, EMBEDDINGS, METRICS)
 }
 
 
