@@ -63,7 +63,7 @@ ITEMS = _schema(
 
 IMAGES = _schema(
     "IMAGES",
-    1,
+    2,
     "item_id",
     [
         _field("item_id", pa.string(), "the ITEMS row that was fetched", True),
@@ -80,7 +80,8 @@ IMAGES = _schema(
         _field("phash", pa.string(), "64-bit perceptual hash, 16 hex"),
         _field("duplicate_of", pa.string(), "item_id of the row that stands for this picture"),
         _field("etag", pa.string(), "of the response, for revalidation"),
-        _field("fetched_at", pa.timestamp("ms", "UTC"), "end of the fetch", True),
+        _field("last_modified", pa.string(), "of the response, for revalidation"),
+        _field("fetched_at", pa.timestamp("ms", "UTC"), "when the picture was fetched or last confirmed", True),
     ],
 )
 
