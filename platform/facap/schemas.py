@@ -77,7 +77,7 @@ IMAGES = _schema(
         _field("format", pa.string(), "kind of the original, decided by content: jpeg, png, ..."),
         _field("width", pa.int32(), "of `bytes`, px"),
         _field("height", pa.int32(), "of `bytes`, px"),
-        _field("phash", pa.string(), "64-bit perceptual hash, 16 hex"),
+        _field("phash", pa.string(), "perceptual hashes of it and of its inner 95 %, 64 hex each"),
         _field("duplicate_of", pa.string(), "item_id of the row that stands for this picture"),
         _field("etag", pa.string(), "of the response, for revalidation"),
         _field("last_modified", pa.string(), "of the response, for revalidation"),

@@ -108,7 +108,8 @@ class CrawlConfig(StageConfig):
     def for_key(self) -> dict[str, Any]:
         """The settings that change what comes out; pace, patience and threads do not."""
         names = {
-            "allow_networks", "unmapped", "obey_robots", "opt_outs", "max_redirects", "max_bytes", "max_pixels",
-            "min_side", "max_aspect", "longest_side", "jpeg_quality", "near_duplicates", "revalidate",
+            "allow_networks", "unmapped", "obey_robots", "opt_outs", "max_redirects", "revalidate",
+            "max_bytes", "max_pixels", "min_side", "max_aspect", "longest_side", "jpeg_quality",
+            "near_duplicates",
         }  # fmt: skip
         return self.model_dump(mode="json", include=names)

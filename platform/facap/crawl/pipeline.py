@@ -11,7 +11,15 @@ import pyarrow.compute as pc
 
 from facap.crawl.config import CrawlConfig
 from facap.crawl.dedupe import mark_duplicates
-from facap.crawl.increments import VANISHED, carry_over, crawl_key, known, mark_vanished, version_before
+from facap.crawl.increments import (
+    VANISHED,
+    carry_over,
+    crawl_key,
+    is_new_round,
+    known,
+    mark_vanished,
+    version_before,
+)
 from facap.crawl.lanes import LANES_AT_A_TIME, VISITS, host_of, lanes
 from facap.crawl.safety import is_own
 from facap.errors import ConfigError, StageFailed
@@ -33,14 +41,15 @@ def run(store: Store, config: CrawlConfig, progress: Progress) -> StageReport:
     items = wanted(store.read("items", ["item_id", "product_id", "category", "url"]), config)
     _require_contact(config, items)
     before = version_before(store, config)
+    asked_again = before if is_new_round(store, config) else None
     if before is not None:
-        if not config.revalidate:
+        if asked_again is None:
             carry_over(before, stage, items)
         mark_vanished(before, stage, items)
-    todo = _missing(items, stage, before if config.revalidate else None)
+    todo = _missing(items, stage, asked_again)
     with _watched(stage, items.num_rows, progress):
         while todo.num_rows:  # then what was redirected to another worker's host, at most max_redirects times
-            todo = _crawled(todo, config, stage, before if config.revalidate else None)
+            todo = _crawled(todo, config, stage, asked_again)
     stage.drop_repeated()
     counts = Counter(stage.read(["status"]).column(0).to_pylist())
     num_vanished = counts.pop(VANISHED, 0)
