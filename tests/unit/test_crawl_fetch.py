@@ -44,6 +44,7 @@ def outcome(site: Site, path: str, condition: dict[str, str] | None = None, **se
         ("/drop", "connection"),
         ("/to?url=http://10.0.0.1/x", "blocked_address"),
         ("/to?url=http://[::ffff:169.254.169.254]/latest", "blocked_address"),
+        ("/to?url=http://8.8.8.8/", "blocked_address"),  # public, but there is no contact
         ("/to?url=file:///etc/passwd", "bad_url"),
         ("/to?url=http://[", "bad_url"),
     ],

@@ -14,7 +14,7 @@ from PIL import Image
 
 from facap.crawl import sink
 from facap.crawl.config import LOCAL_SERVER, CrawlConfig
-from facap.crawl.increments import carry_over, crawl_key, known, mark_vanished, version_before
+from facap.crawl.increments import carry_over, crawl_key, is_new_round, known, mark_vanished, version_before
 from facap.crawl.lanes import VISITS, lanes
 from facap.crawl.sink import Sink
 from facap.crawl.worker import CrawlWorker
@@ -226,6 +226,7 @@ def test_a_round_asks_again_and_fetches_only_what_changed(store: Store) -> None:
         shop.version = 2  # 1, 3 and 5 change
         shop.answers = {"3": 404, "4": 503, "5": 410}
         again = settings(revalidate="monday")
+        assert is_new_round(store, again) and not is_new_round(store, settings())
         before = version_before(store, again)
         assert before is not None and crawl_key(again.for_key(), {"items": "a"}) != first.key
         facts = known(before)
@@ -238,5 +239,6 @@ def test_a_round_asks_again_and_fetches_only_what_changed(store: Store) -> None:
             assert new[name] == {**old[name], "fetched_at": new[name]["fetched_at"]}
             assert new[name]["fetched_at"] > old[name]["fetched_at"]
         assert new["4"] == old["4"]  # a host in trouble says nothing of the picture
+        assert not is_new_round(store, again) and is_new_round(store, settings(revalidate="tuesday"))
 
     in_shop(shop, work)

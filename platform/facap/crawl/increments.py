@@ -37,6 +37,13 @@ def version_before(store: Store, config: CrawlConfig) -> Stage | None:
     return Stage(store, "images", IMAGES, manifest.key)
 
 
+def is_new_round(store: Store, config: CrawlConfig) -> bool:
+    """Whether the pictures of the version before are to be asked for again; not twice in one round."""
+    manifest = store.manifest("images")
+    last = "" if manifest is None else manifest.config.get("revalidate", "")
+    return config.revalidate not in ("", last)
+
+
 def known(before: Stage) -> pa.Table:
     """item_id, part, etag and last_modified of every good row."""
     tables = []

@@ -39,7 +39,7 @@ def run(store: Store, config: CrawlConfig, progress: Progress) -> StageReport:
     if manifest is not None:
         return _report(manifest, seconds=0.0, reused=True)
     items = wanted(store.read("items", ["item_id", "product_id", "category", "url"]), config)
-    _require_contact(config, items)
+    require_contact(config, items)
     before = version_before(store, config)
     asked_again = before if is_new_round(store, config) else None
     if before is not None:
@@ -75,7 +75,8 @@ def wanted(items: pa.Table, config: CrawlConfig) -> pa.Table:
     return mapped
 
 
-def _require_contact(config: CrawlConfig, items: pa.Table) -> None:
+def require_contact(config: CrawlConfig, items: pa.Table) -> None:
+    """Raises ConfigError if an item's host may be public and nobody there could reach us."""
     if config.contact:
         return
     for url in items.column("url").to_pylist():
