@@ -139,7 +139,7 @@ def _num_rows(workspace: Path) -> int:
 
 def _rows(workspace: Path) -> pa.Table:
     """The finished dataset but for the moments of fetching, in the order of its items."""
-    rows = Store(str(workspace)).read("images").drop_columns("fetched_at").sort_by("item_id")
+    rows = Store(str(workspace)).read("images").drop_columns(["fetched_at", "latency_ms"]).sort_by("item_id")
     return rows.combine_chunks()
 
 

@@ -79,9 +79,13 @@ IMAGES = _schema(
         _field("height", pa.int32(), "of `bytes`, px"),
         _field("phash", pa.string(), "perceptual hashes of it and of its inner 95 %, 64 hex each"),
         _field("duplicate_of", pa.string(), "item_id of the row that stands for this picture"),
+        _field("body_bytes", pa.int32(), "size of what was fetched; null if nothing was"),
+        _field("latency_ms", pa.int32(), "of the request that brought it, first byte out to last byte in"),
         _field("etag", pa.string(), "of the response, for revalidation"),
         _field("last_modified", pa.string(), "of the response, for revalidation"),
-        _field("fetched_at", pa.timestamp("ms", "UTC"), "when the picture was fetched or last confirmed", True),
+        _field(
+            "fetched_at", pa.timestamp("ms", "UTC"), "when the picture was fetched or last confirmed", True
+        ),
     ],
 )
 

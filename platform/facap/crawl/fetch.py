@@ -12,7 +12,8 @@ import contextlib
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import monotonic
 from types import TracebackType
 
 import aiohttp
@@ -182,9 +183,13 @@ class Fetcher:
         self, url: URL, max_bytes: int, condition: Mapping[str, str], cut: bool
     ) -> Fetched | NotModified | Moved:
         opt_outs = () if cut else self.config.opt_outs
+        started = monotonic()
         try:
             async with self._session.get(url, headers=condition, allow_redirects=False) as response:
-                return await read_response(response, max_bytes, opt_outs, cut)
+                answer = await read_response(response, max_bytes, opt_outs, cut)
+            if isinstance(answer, Fetched):
+                answer = replace(answer, latency_ms=round(1000 * (monotonic() - started)))
+            return answer
         except aiohttp.InvalidURL as error:
             raise FetchError("bad_url", str(error)) from error
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:

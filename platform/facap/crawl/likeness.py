@@ -32,10 +32,10 @@ def thumbnail(jpeg: bytes) -> np.ndarray:
 
 def difference(one_SSC: np.ndarray, other_SSC: np.ndarray) -> float:
     """Root mean square difference of two thumbnails where they overlap, 0 to 255; inf if they cannot."""
-    fitted = np.eye(2, 3, dtype=np.float32)
-    greys = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one_SSC, other_SSC)]
+    fitted, everywhere = np.eye(2, 3, dtype=np.float32), np.full((SIDE, SIDE), 255, np.uint8)
+    one, other = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one_SSC, other_SSC))
     try:
-        _, fitted = cv2.findTransformECC(*greys, fitted, cv2.MOTION_AFFINE, _STOP, None, _BLUR)
+        _, fitted = cv2.findTransformECC(one, other, fitted, cv2.MOTION_AFFINE, _STOP, everywhere, _BLUR)
     except cv2.error:  # no map was found: for even pictures, which have no detail, the identity is one
         fitted = np.eye(2, 3, dtype=np.float32)
     stretch = max(abs(fitted[0, 0] - 1), abs(fitted[1, 1] - 1))

@@ -3,7 +3,7 @@
 docs/crawl.md lists every `status` with its meaning; a test holds the two together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class FetchError(Exception):
@@ -39,6 +39,7 @@ class Fetched:
     body: bytes
     etag: str | None = None
     last_modified: str | None = None
+    latency_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

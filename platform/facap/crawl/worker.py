@@ -78,8 +78,8 @@ class CrawlWorker:
             outcome = await self._picture(visit)
         except Elsewhere:
             raise
-        except (FetchError, DecodeError) as error:
-            if visit["part"] is not None and isinstance(error, FetchError) and error.passing:
+        except FetchError as error:
+            if visit["part"] is not None and error.passing:
                 outcome = await self._known(visit)
             else:
                 outcome = {"status": error.status, "error": str(error)[:500]}
@@ -96,10 +96,13 @@ class CrawlWorker:
             if not isinstance(fetched, Fetched):
                 return {**await self._known(visit), "fetched_at": datetime.now(UTC)}
             loop = asyncio.get_running_loop()
-            picture = await loop.run_in_executor(self.decoders, normalise, fetched.body, self.limits)
-            return {
-                "status": OK, "etag": fetched.etag, "last_modified": fetched.last_modified, **vars(picture)
-            }  # fmt: skip
+            facts = {"body_bytes": len(fetched.body), "latency_ms": fetched.latency_ms}
+            try:
+                picture = await loop.run_in_executor(self.decoders, normalise, fetched.body, self.limits)
+            except DecodeError as error:
+                return {**facts, "status": error.status, "error": str(error)[:500]}
+            known_by = {"etag": fetched.etag, "last_modified": fetched.last_modified}
+            return {**facts, **known_by, "status": OK, **vars(picture)}
 
     async def _known(self, visit: dict[str, Any]) -> dict[str, Any]:
         """The row of the version before; its `fetched_at` says when the picture was last confirmed."""
