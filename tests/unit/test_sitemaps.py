@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import io
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -215,12 +216,12 @@ def test_pages_are_read_once_and_kept_when_others_join(shop: Shop, tmp_path: Pat
         shop.put(f"/p/{name}", product(name))
     shop.put("/about", "<html>nothing</html>")
     pages = [url(f"SHOP{page}") for page in ("/p/1", "/p/2", "/about", "/gone", "/p/1")]
-    source = shop.put("/sitemap.xml", urlset(*pages))
+    source = shop.put("/sitemap.xml", urlset(*pages, url("/p/3")))
     store, report = run(tmp_path, source, read_pages=True, max_failed_pages=0.5)
     rows = store.read("items").to_pylist()
     assert sorted(row["url"] for row in rows) == [f"{shop.root}/1.jpg", f"{shop.root}/2.jpg"]
     assert {row["category"] for row in rows} == {"dress"}
-    assert report.failures == {"page_no_product": 1, "page_http_404": 1}
+    assert report.failures == {"page_no_product": 1, "page_http_404": 1, "bad_url": 1}
     assert Counter(store.read("pages").column("status").to_pylist()) == {
         OK: 2,
         "no_product": 1,
@@ -307,6 +308,19 @@ def test_what_has_to_be_fetched_says_who_does(tmp_path: Path) -> None:
     store, config = Store(str(tmp_path)), CatalogConfig(manifest=str(tmp_path / "index.xml"))
     with pytest.raises(ConfigError, match=r"'https://a\.example/1\.xml' has to be fetched"):
         pipeline.run(store, config, Progress("catalog", io.StringIO()))
+
+
+def test_the_documentation_names_every_reason() -> None:
+    root = Path(__file__).resolve().parents[2]
+    text = (root / "docs" / "sources.md").read_text()
+    said = re.compile(r'(?:Unreadable|BrokenSource|Unusable)\(\s*"([a-z_]+)"')
+    reasons = {
+        reason
+        for path in (root / "platform/facap/catalog").glob("*.py")
+        for reason in said.findall(path.read_text())
+    }
+    assert {"bad_url", "doctype_refused", "source_unknown_kind"} <= reasons
+    assert [reason for reason in reasons if f"`{reason}`" not in text] == []
 
 
 def test_an_empty_folder_is_said(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from facap.catalog.seen import Seen
 from facap.errors import ContractError
 from facap.schemas import ITEMS, UNMAPPED, from_rows
 
-ROWS_PER_PART = 50_000
+ROWS_PER_PART = 20_000
 ITEM_ID_LENGTH = 32  # hex digits
 MAX_COLUMNS = 1000  # that are remembered for an error message
 MAX_NAMES = 1000  # of unmapped categories that are told apart

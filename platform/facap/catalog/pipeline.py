@@ -101,14 +101,22 @@ def _lines(
             yield document
         elif document.kind == "sitemap" and config.read_pages:
             paged = True
-            broken = parts_of(document, config)
-            yield from (entry for entry in broken if isinstance(entry, Unreadable))
+            yield from _no_pages(document, config)
         else:
             items.source = document.name
             yield from read_lines(document, config.max_source_bytes)
     if paged:
         items.source = config.manifest
         yield from pages.lines(store)
+
+
+def _no_pages(sitemap: Document, config: CatalogConfig) -> Iterator[Line]:
+    """What of a sitemap does not get into PAGES."""
+    for entry in parts_of(sitemap, config):
+        if isinstance(entry, Unreadable):
+            yield entry
+        elif not is_address(entry.get("page", "")):
+            yield Unreadable("bad_url", f"{sitemap.name}: {entry}"[:200])
 
 
 def _page_addresses(documents: list[Document], config: CatalogConfig) -> Iterator[str]:
