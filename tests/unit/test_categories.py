@@ -113,6 +113,7 @@ def test_a_table_of_ones_own_comes_first(tmp_path: Path) -> None:
         (b"hats: [hat]", "unknown category 'hats'; known: dress"),
         (b"dress: kleid", "'dress' should be a list of names, is \"kleid\""),
         (b"dress: [[a]]", "should be a list of names"),
+        (b"ignored_words: [in, on]", 'is ."in", true'),
         (b"dress: [", "should be a mapping"),
         (b"\xff\xfe", "should be a mapping"),
     ],
@@ -130,7 +131,7 @@ def test_a_table_that_is_none_is_said(tmp_path: Path, content: bytes | None, say
     [
         ({"columns": {"picture": "x"}}, "unknown field 'picture'; known: product_id"),
         ({"default_category": "hat"}, "should be one of dress"),
-        ({"pages_since": "yesterday"}, "Invalid isoformat"),
+        ({"pages_since": "yesterday"}, "valid date"),
     ],
 )
 def test_settings_say_what_they_take(setting: dict, says: str) -> None:

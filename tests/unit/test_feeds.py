@@ -3,15 +3,21 @@
 import io
 import resource
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facap.catalog import pipeline
+from facap.catalog.config import CatalogConfig
 from facap.catalog.feeds import feed_lines
 from facap.catalog.items import Items
 from facap.catalog.lines import BrokenSource, Line, Unreadable, read_or_say
 from facap.catalog.xmlstream import MAX_RECORD
+from facap.errors import StageFailed
+from facap.progress import Progress
+from facap.store import Store
 
 RSS = """<?xml version="1.0" encoding="UTF-8"?>
 <!-- made by a shop -->
@@ -160,6 +166,23 @@ def test_what_came_before_a_break_is_kept() -> None:
     assert (
         isinstance(lines[1], Unreadable) and lines[1].reason == "malformed_xml" and "line 1" in lines[1].seen
     )
+
+
+def test_a_feed_that_breaks_off_makes_no_version_unless_allowed(tmp_path: Path) -> None:
+    (tmp_path / "feed.xml").write_text(RSS.replace("No picture", "No & picture"))
+    store = Store(str(tmp_path / "workspace"))
+    config = CatalogConfig(manifest=str(tmp_path / "feed.xml"))
+    with pytest.raises(StageFailed, match=r"1 of 1 files .*malformed_xml") as raised:
+        pipeline.run(store, config, Progress("catalog", io.StringIO()))
+    assert store.manifest("items") is None and "\n" not in str(raised.value)
+    config = config.model_copy(update={"max_failed_documents": 1.0})
+    report = pipeline.run(store, config, Progress("catalog", io.StringIO()))
+    assert report.rows_out == 3 and report.failures == {"malformed_xml": 1}
+
+
+def test_fields_without_their_prefix_are_read_too() -> None:
+    (line, _) = read(RSS.replace("<g:", "<").replace("</g:", "</"))
+    assert isinstance(line, dict) and line["id"] == "TV_123456" and len(line["additional_image_link"]) == 2
 
 
 def test_another_root_is_said() -> None:

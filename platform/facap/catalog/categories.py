@@ -117,7 +117,9 @@ def _read(path: str) -> dict[str, list]:
             raise ConfigError(
                 f"catalog.categories '{path}': unknown category '{key}'; known: {', '.join(KEYS)}"
             )
-        if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+        if not isinstance(names, list) or not all(
+            isinstance(name, str | int) and not isinstance(name, bool) for name in names
+        ):
             shown = json.dumps(names, default=str)[:80]
             raise ConfigError(f"catalog.categories '{path}': '{key}' should be a list of names, is {shown}")
     return dict(content)

@@ -34,8 +34,15 @@ class CatalogConfig(StageConfig):
         False,
         description="fetch every page of a sitemap for its schema.org Product; else its images are taken",
     )
-    pages_since: str = Field(
-        "", description="date (2026-11-23); product pages read before it are read again, others are kept"
+    pages_since: date | None = Field(
+        None, description="date (2026-11-23); product pages read before it are read again, others are kept"
+    )
+    max_failed_documents: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of the files of a source that may be missing or break off; what is lost with them "
+        "counts as vanished",
     )
     max_failed_pages: float = Field(
         0.2, ge=0, le=1, description="share of product pages that may fail to be fetched"
@@ -70,13 +77,6 @@ class CatalogConfig(StageConfig):
         if category and category not in CATEGORIES:
             raise ValueError(f"should be one of {', '.join(CATEGORIES)}, got '{category}'")
         return category
-
-    @field_validator("pages_since")
-    @classmethod
-    def _is_a_date(cls, day: str) -> str:
-        if day:
-            date.fromisoformat(day)  # its ValueError says what is wrong
-        return day
 
     def for_demo(self) -> dict[str, Any]:
         """The settings that the demo catalogue is made from."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from facap.catalog.config import CatalogConfig
 from facap.catalog.feeds import ROOTS as FEED_ROOTS
-from facap.catalog.lines import BrokenSource, Line, Unreadable, open_bounded
+from facap.catalog.lines import BrokenSource, Line, Lost, Unreadable, open_bounded
 from facap.catalog.sitemaps import entries
 from facap.errors import ConfigError
 
@@ -91,7 +91,7 @@ def _sniffed(head: bytes) -> str:
 
 
 def gather(config: CatalogConfig, fetch: Fetch | None, folder: str) -> Iterator[Document | Unreadable]:
-    """The documents of `catalog.manifest`, downloads being put into `folder`; parts that fail are Unreadable.
+    """The documents of `catalog.manifest`, downloads being put into `folder`; parts that fail are Lost.
 
     Raises ConfigError if the source itself cannot be had or is of no known kind.
     """
@@ -155,25 +155,25 @@ def _with_parts(
                     addresses.append(entry["sitemap"])
         if depth == MAX_INDEX_DEPTH or len(seen) > MAX_SITEMAPS:
             if addresses:
-                yield Unreadable("too_many_sitemaps", f"{len(addresses)} more, e.g. {addresses[0]}")
+                yield Lost("too_many_sitemaps", f"{len(addresses)} more, e.g. {addresses[0]}")
             return
         found = []
         for document in _download(addresses, fetch, config, folder, numbers):
             if isinstance(document, Document) and document.kind in ("sitemap", "sitemapindex"):
                 found.append(document)
             elif isinstance(document, Document):
-                yield Unreadable("not_a_sitemap", f"{document.name} is a {document.kind}")
+                yield Lost("not_a_sitemap", f"{document.name} is a {document.kind}")
             else:
                 yield document
 
 
 def parts_of(index: Document, config: CatalogConfig) -> Iterator[Line]:
-    """The entries of a sitemap or index; the last is Unreadable if it breaks."""
+    """The entries of a sitemap or index; the last is Lost if it breaks."""
     try:
         with open_bounded(index.path, config.max_source_bytes) as file:
             yield from entries(file)
     except BrokenSource as error:
-        yield Unreadable(error.reason, f"{index.name}: {error}")
+        yield Lost(error.reason, f"{index.name}: {error}")
 
 
 def _download(
@@ -185,7 +185,7 @@ def _download(
         return
     for answer in fetch(addresses, config.max_download_bytes, SOURCE):
         if answer.body is None:
-            yield Unreadable(f"source_{answer.reason}", f"{answer.address}: {answer.error}")
+            yield Lost(f"source_{answer.reason}", f"{answer.address}: {answer.error}")
             continue
         path = Path(folder) / str(next(numbers))
         path.write_bytes(answer.body)
@@ -193,7 +193,7 @@ def _download(
         if kind:
             yield Document(answer.address, str(path), kind)
         else:
-            yield Unreadable("source_unknown_kind", f"{answer.address}: no table, feed, sitemap or page")
+            yield Lost("source_unknown_kind", f"{answer.address}: no table, feed, sitemap or page")
 
 
 def content_hash(documents: Iterable[Document]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from facap.catalog.lines import BrokenSource, Line
 from facap.catalog.xmlstream import TOO_LARGE, Collector, name_of, records
 
-GOOGLE = "http://base.google.com/ns/1.0"
+GOOGLE = "base.google.com/ns/"  # of http://base.google.com/ns/1.0, which some spell with https
 PLAIN = ("", "http://www.w3.org/2005/Atom", "http://purl.org/rss/1.0/")
 ROOTS = ("rss", "feed", "RDF")
 RECORDS = ("item", "entry")
@@ -66,10 +66,10 @@ class _Items(Collector):
         elif self.depth == 2 and not self.oversized:
             namespace, name = name_of(tag)
             value = "".join(self.text).strip()
-            if value and namespace == GOOGLE:
+            if value and GOOGLE in namespace:
                 _add(self.fields, name, value)
-            elif value and namespace in PLAIN:
-                self.plain.setdefault(name, value)
+            elif value and namespace in PLAIN:  # some feeds leave the g: out
+                _add(self.plain, name, value)
             self.text = []
         self.depth = max(0, self.depth - 1)
 

@@ -24,6 +24,10 @@ class Unreadable:
     seen: str
 
 
+class Lost(Unreadable):
+    """A whole document, or the rest of one from here on."""
+
+
 Line = dict[str, Any] | Unreadable
 
 
@@ -36,11 +40,11 @@ class BrokenSource(ValueError):
 
 
 def read_or_say(lines: Iterator[Line], name: str) -> Iterator[Line]:
-    """`lines` to the end, or to where the source breaks: then one Unreadable with the reason comes last."""
+    """`lines` to the end, or to where the source breaks: then a Lost with the reason comes last."""
     try:
         yield from lines
     except BrokenSource as error:
-        yield Unreadable(error.reason, f"{name}: {error}")
+        yield Lost(error.reason, f"{name}: {error}")
 
 
 class Bounded(io.RawIOBase):

@@ -13,7 +13,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import pyarrow as pa
@@ -52,7 +52,9 @@ def read_pages(
             total += 1
             listed.update(f"{address}\n".encode())
     inputs = {"addresses": listed.hexdigest()}
-    stage = store.stage("pages", PAGES, stage_key("pages", VERSION, {"since": config.pages_since}, inputs))
+    stage = store.stage(
+        "pages", PAGES, stage_key("pages", VERSION, {"since": str(config.pages_since or "")}, inputs)
+    )
     manifest = stage.finished()
     if manifest is not None:
         return manifest
@@ -99,14 +101,13 @@ def _row(answer: Fetched) -> dict[str, Any]:
     return {**row, "status": status, "error": error, "lines": json.dumps(good) if good else None}
 
 
-def _keep_known(store: Store, stage: Stage, wanted: Seen, since: str) -> None:
+def _keep_known(store: Store, stage: Stage, wanted: Seen, since: date | None) -> None:
     """Takes over what the last finished version has of the wanted pages."""
     known = store.manifest("pages")
     if known is None or known.schema_version != int(PAGES.metadata[b"facap.version"]):
         return
-    earliest = pa.scalar(
-        datetime.fromisoformat(since or "1970-01-01").replace(tzinfo=UTC), PAGES.field("read_at").type
-    )
+    first = datetime.combine(since or date(1970, 1, 1), time(), UTC)
+    earliest = pa.scalar(first, PAGES.field("read_at").type)
     last = store.stage("pages", PAGES, known.key)
     for part in last.parts("part-"):
         table = last.read_part(part)

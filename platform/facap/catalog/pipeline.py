@@ -10,7 +10,7 @@ from facap.catalog.columns import Columns
 from facap.catalog.config import CatalogConfig
 from facap.catalog.documents import Document, Fetch, content_hash, gather, is_address, parts_of
 from facap.catalog.items import Items
-from facap.catalog.lines import Line, Unreadable
+from facap.catalog.lines import Line, Lost, Unreadable
 from facap.catalog.readers import read_lines
 from facap.errors import StageFailed
 from facap.progress import Progress, StageReport
@@ -25,7 +25,8 @@ def run(store: Store, config: CatalogConfig, progress: Progress, fetch: Fetch | 
     """Reads the source; lines that make no item are counted by reason in the report.
 
     `fetch`: gets what has an address, within the crawl's limits. Raises ConfigError for a source that cannot
-    be had, ContractError for a missing column, StageFailed if no line makes an item.
+    be had, ContractError for a missing column, StageFailed if no line makes an item or too many of the
+    source's files are lost.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="facap-") as folder:
@@ -65,7 +66,8 @@ def _make(
         return _report(manifest, seconds=0.0, reused=True)
     items = Items(source, Columns(config.columns), categories, config.default_category)
     num_items = 0
-    for table in items.tables(_lines(store, config, found, items)):
+    lost: list[Lost] = []
+    for table in items.tables(_noted(_lines(store, config, found, items), lost)):
         stage.write(table)  # named after its content: written again by a resumed run, it replaces itself
         num_items += table.num_rows
         progress.say(f"{num_items:,} items of {items.lines:,} lines")
@@ -73,6 +75,8 @@ def _make(
     items.check_columns()
     if not num_items:
         raise StageFailed(_no_items(items))
+    if len(lost) > config.max_failed_documents * len(found):
+        raise StageFailed(_too_much_lost(items, lost, len(found), config.max_failed_documents))
     extra = {
         "lines": items.lines,
         "repeated": items.repeated,
@@ -89,6 +93,14 @@ def _make(
         names = ", ".join(f"{name} ({count:,})" for name, count in items.unmapped.most_common(5))
         progress.say(f"unmapped: {names}; catalog.categories takes names of yours")
     return _report(manifest, seconds=time.monotonic() - started)
+
+
+def _noted(lines: Iterator[Line], lost: list[Lost]) -> Iterator[Line]:
+    """The same lines; the Lost among them are put into `lost`."""
+    for line in lines:
+        if isinstance(line, Lost):
+            lost.append(line)
+        yield line
 
 
 def _lines(
@@ -133,6 +145,15 @@ def _no_items(items: Items) -> str:
     return (
         f"manifest '{items.source}' gives no item: none of its {items.lines} lines can be used "
         f"({reasons or 'empty'}; {example}); correct it or set catalog.manifest to another source"
+    )
+
+
+def _too_much_lost(items: Items, lost: list[Lost], total: int, most: float) -> str:
+    return (
+        f"{len(lost)} of {total} files of '{items.source}' cannot be read, or not to their end "
+        f"({lost[0].reason}: {lost[0].seen[:300]}), more than the {most:.0%} that "
+        "catalog.max_failed_documents allows; nothing was committed, since their products would count as "
+        "vanished. Correct the source or raise the limit, then run again"
     )
 
 

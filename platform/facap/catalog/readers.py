@@ -3,7 +3,8 @@
     >>> sorted(STREAMED)  # and Parquet, which has to be a file
     ['csv', 'feed', 'jsonl', 'page', 'sitemap', 'sitemapindex', 'tsv']
 
-Whatever the bytes are, a reader yields lines and Unreadables and raises nothing.
+Whatever the bytes are, a reader yields lines and Unreadables, the last of them perhaps a Lost, and raises
+nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ STREAMED: dict[str, Callable[[BinaryIO], Iterator[Line]]] = {
 
 
 def read_lines(document: Document, max_bytes: int) -> Iterator[Line]:
-    """The lines of a document, unpacked up to `max_bytes`; the last is Unreadable if it breaks off."""
+    """The lines of a document, unpacked up to `max_bytes`; the last is Lost if it breaks off."""
     return read_or_say(_lines(document, max_bytes), document.name)
 
 

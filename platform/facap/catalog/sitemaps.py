@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from facap.catalog.lines import BrokenSource, Line, Unreadable
 from facap.catalog.xmlstream import TOO_LARGE, Collector, name_of, records
 
-IMAGE = "http://www.google.com/schemas/sitemap-image/1.1"
+IMAGE = "sitemap-image"  # of http://www.google.com/schemas/sitemap-image/1.1, which some spell otherwise
 ROOTS = ("urlset", "sitemapindex")
 MAX_ENTRIES = 50_000  # of one file, by the protocol
 
@@ -38,8 +38,8 @@ class _Entries(Collector):
         self.rooted = False
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        self.path.append(name_of(tag))
-        name = self.path[-1][1]
+        namespace, name = name_of(tag)
+        self.path.append((IMAGE if IMAGE in namespace else namespace, name))
         if not self.rooted:
             self.rooted = True
             if name not in ROOTS:
