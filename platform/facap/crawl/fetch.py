@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 
 import aiohttp
 from aiohttp import ClientTimeout, DummyCookieJar
@@ -72,6 +72,7 @@ class Fetcher:
                 "Accept": "image/avif,image/webp,image/*,*/*;q=0.5",
                 "Accept-Encoding": "identity",  # a picture is compressed already
             },
+            trace_configs=[_tell_host()],
             auto_decompress=False,
             cookie_jar=DummyCookieJar(),
         )
@@ -165,7 +166,7 @@ class Fetcher:
                 with contextlib.ExitStack() as place:
                     async with host.turn(self._room):
                         place.callback(self._room.release)
-                        answer = await self._request(url, max_bytes, condition or {}, cut)
+                        answer = await self._request(host, url, max_bytes, condition or {}, cut)
                     held.push(place.pop_all())
                     return answer
             except FetchError as error:
@@ -180,12 +181,14 @@ class Fetcher:
         raise AssertionError("the last attempt returns or raises")
 
     async def _request(
-        self, url: URL, max_bytes: int, condition: Mapping[str, str], cut: bool
+        self, host: Host, url: URL, max_bytes: int, condition: Mapping[str, str], cut: bool
     ) -> Fetched | NotModified | Moved:
         opt_outs = () if cut else self.config.opt_outs
         started = monotonic()
         try:
-            async with self._session.get(url, headers=condition, allow_redirects=False) as response:
+            async with self._session.get(
+                url, headers=condition, allow_redirects=False, trace_request_ctx=host
+            ) as response:
                 answer = await read_response(response, max_bytes, opt_outs, cut)
             if isinstance(answer, Fetched):
                 answer = replace(answer, latency_ms=round(1000 * (monotonic() - started)))
@@ -205,6 +208,15 @@ class Fetcher:
         except (aiohttp.ClientError, OSError) as error:
             text = f"{type(error).__name__}: {error}"
             raise FetchError("connection", text, retry=True, host_fault=True) from error
+
+
+def _tell_host() -> aiohttp.TraceConfig:
+    async def sent(session: aiohttp.ClientSession, context: SimpleNamespace, what: object) -> None:
+        context.trace_request_ctx.sent()
+
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(sent)
+    return config
 
 
 def _parsed(address: str) -> URL:

@@ -4,7 +4,7 @@
         ...one request; a FetchError with `host_fault` counts against the host, any answer for it
 
 A host is a name or address, whatever the port and scheme. Its pace is kept by spacing: one request
-starts at least 1/rate after the last, so that no second sees more than the rate allows.
+is sent at least 1/rate after the last, so that no second sees more than the rate allows.
 """
 
 import asyncio
@@ -40,6 +40,10 @@ class Host:
     def pause(self, seconds: float) -> None:
         """No request before `seconds` from now."""
         self._not_before = max(self._not_before, monotonic() + seconds)
+
+    def sent(self) -> None:
+        """A request goes out just now: later than its turn began if it had to connect first."""
+        self._last = monotonic()
 
     def give_up(self, reason: str) -> None:
         """Every turn from now on is refused with `reason`."""
