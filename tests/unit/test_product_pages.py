@@ -186,13 +186,28 @@ def test_text_without_a_charset_is_utf_8() -> None:
         (page(json.dumps(PRODUCT | {"name": "a" * MAX_JSON_LD})), "malformed_json_ld"),
         (page(*["[" + "{}," * 100_000 + "{}]"] * 20), "malformed_json_ld"),
         (b"<div>" * 1_000_000, "no_product"),
-        (page('{"b": ' + '{"a":' * 400 + "1" + "}" * 401), "no_product"),
+        (page('{"b": ' + '{"a":' * 400 + "1" + "}" * 401), "malformed_json_ld"),
     ],
 )
 def test_hostile_pages_cost_little(body: bytes, reason: str) -> None:
     started = time.monotonic()
     assert reason in reasons(page_lines(body, HERE))
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {**PRODUCT, "image": [f"/{n}.jpg" for n in range(40_000)], "name": ["n"] * 40_000},
+        {"@context": "https://schema.org", "@graph": [{"@id": "#a", "name": str(n)} for n in range(25_000)]},
+        {"@context": [{f"t{n}": f"http://x/{n}"} for n in range(4000)], "@type": "Product"},
+        {**PRODUCT, "name": [{}] * 60_000, "hasVariant": [{"@type": "Product"}] * 20_000},
+    ],
+)
+def test_work_grows_with_the_size_of_a_page_only(block: dict) -> None:
+    started = time.monotonic()
+    assert page_lines(page(block), HERE)
+    assert time.monotonic() - started < 15
 
 
 _NAMES = st.sampled_from(

@@ -9,6 +9,7 @@ JSON-LD is read by its rules (PyLD), so references within a page, graphs, prefix
 work. No context is ever fetched: schema.org's is replaced by its vocabulary, others count as empty.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from facap.catalog.lines import Line, Unreadable
 
 MAX_PAGE_BYTES = 8 << 20  # large shops' pages take 1 to 3 MB
 MAX_JSON_LD = 1 << 20  # characters a page; a group of 500 variants takes 100,000
+MAX_VALUES = 10  # of a property that are asked for a text
 SCHEMA = "schema.org/"
 _VOCABULARY = {"@vocab": f"https://{SCHEMA}"}
 _WRAPPING = re.compile(
@@ -118,9 +120,30 @@ def _context(address: str, options: Any = None) -> dict[str, Any]:
 def _nodes(text: str, base: str, number: int) -> dict[str, Node]:
     """The nodes of one block by their id; blank ones are told apart from those of other blocks."""
     options = {"base": base, "documentLoader": _context, "expandContext": {"@context": _VOCABULARY}}
-    flat = jsonld.flatten(json.loads(text, strict=False), None, options)
-    renamed = json.loads(json.dumps(flat).replace('"_:b', f'"_:{number}b'))
-    return {node["@id"]: node for node in renamed if isinstance(node, dict) and "@id" in node}
+    nodes: dict[str, Node] = {}
+    _flatten(jsonld.expand(json.loads(text, strict=False), options), nodes, f"_:{number}")
+    return nodes
+
+
+def _flatten(value: Any, nodes: dict[str, Node], blank: str) -> Any:
+    """`value` with a reference in the place of each node, which is put into `nodes`.
+
+    PyLD's own flatten compares each value with all before it: 20,000 pictures took it two minutes.
+    """
+    if isinstance(value, list):
+        return [_flatten(inner, nodes, blank) for inner in value]
+    if not isinstance(value, dict) or "@value" in value:
+        return value
+    if "@list" in value:
+        return {"@list": _flatten(value["@list"], nodes, blank)}
+    name = str(value.get("@id") or f"_:#{len(nodes)}")  # no label of a document's own has a #
+    name = f"{blank}.{name[2:]}" if name.startswith("_:") else name
+    node = nodes.setdefault(name, {"@id": name})
+    for key, inner in value.items():
+        found = _flatten(inner, nodes, blank)
+        if isinstance(found, list):
+            node.setdefault(key, []).extend(found)
+    return {"@id": name}
 
 
 def _types(node: Node) -> set[str]:
@@ -144,17 +167,15 @@ class _Page:
         for product in self.products:
             group = self._group(product)
             said = {name: self._text(product, name) or self._text(group, name) for name in _SAID}
+            line = {
+                "product_id": self._product_id(product, group),
+                "title": self._text(product, "name") or self._text(group, "name"),
+                "category": self._text(product, "category") or self._text(group, "category") or self.trail,
+                **{name: text for name, text in said.items() if text},
+                **({"page": self.base} if self.base else {}),
+            }
             for url in self._images(product):
-                yield {
-                    "product_id": self._product_id(product, group),
-                    "url": url,
-                    "title": self._text(product, "name") or self._text(group, "name"),
-                    "category": self._text(product, "category")
-                    or self._text(group, "category")
-                    or self.trail,
-                    **{name: text for name, text in said.items() if text},
-                    **({"page": self.base} if self.base else {}),
-                }
+                yield {**line, "url": url}
 
     def _group(self, product: Node) -> Node:
         for name in self._ids(product, "isVariantOf"):
@@ -171,24 +192,24 @@ class _Page:
             return str(product["@id"])
         return found or (self.base if len(self.products) == 1 else "")
 
-    def _values(self, node: Node, name: str) -> list[Node]:
-        values: list[Any] = []
+    def _values(self, node: Node, name: str) -> Iterator[Node]:
         for scheme in ("https://", "http://"):
             for value in node.get(f"{scheme}{SCHEMA}{name}", []):
                 inner = value.get("@list") if isinstance(value, dict) else None
-                values += inner if isinstance(inner, list) else [value]
-        return [value for value in values if isinstance(value, dict)]
+                for each in inner if isinstance(inner, list) else [value]:
+                    if isinstance(each, dict):
+                        yield each
 
     def _ids(self, node: Node, name: str) -> list[str]:
         return [value["@id"] for value in self._values(node, name) if isinstance(value.get("@id"), str)]
 
     def _text(self, node: Node, name: str) -> str:
         """The first value as text: a literal, the name of what it refers to, or the reference."""
-        for value in self._values(node, name):
+        for value in itertools.islice(self._values(node, name), MAX_VALUES):
             if "@value" in value:
                 return str(value["@value"]).strip()
             there = self.nodes.get(str(value.get("@id")), {})
-            for said in self._values(there, "name"):
+            for said in itertools.islice(self._values(there, "name"), MAX_VALUES):
                 if "@value" in said:
                     return str(said["@value"]).strip()
             if str(value.get("@id", "_:")).startswith(("http://", "https://")):
