@@ -35,7 +35,8 @@ def difference(one_SSC: np.ndarray, other_SSC: np.ndarray) -> float:
     fitted, everywhere = np.eye(2, 3, dtype=np.float32), np.full((SIDE, SIDE), 255, np.uint8)
     one, other = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one_SSC, other_SSC))
     try:
-        _, fitted = cv2.findTransformECC(one, other, fitted, cv2.MOTION_AFFINE, _STOP, everywhere, _BLUR)
+        _, found = cv2.findTransformECC(one, other, fitted, cv2.MOTION_AFFINE, _STOP, everywhere, _BLUR)
+        fitted = np.asarray(found, np.float32)
     except cv2.error:  # no map was found: for even pictures, which have no detail, the identity is one
         fitted = np.eye(2, 3, dtype=np.float32)
     stretch = max(abs(fitted[0, 0] - 1), abs(fitted[1, 1] - 1))
