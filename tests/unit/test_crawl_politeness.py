@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from yarl import URL
 
 from facap.crawl.fetch import Fetcher
 from tests.crawl_site import Site, on_site, status
@@ -151,3 +152,20 @@ def test_a_host_that_recovers_is_crawled_on() -> None:
 def test_missing_pages_do_not_make_a_host_dead() -> None:
     found = outcomes(Site(), ["/code/404"] * 30 + ["/code/500"] * 10, breaker_failures=5)
     assert found == ["http_404"] * 30 + ["http_500"] * 10
+
+
+def test_hosts_without_end_are_forgotten_but_not_one_that_is_owed_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("facap.crawl.fetch.MAX_HOSTS", 10)
+
+    async def use(fetcher: Fetcher, base: str) -> list[str]:
+        paused = fetcher._site(URL("http://paused.example/")).host
+        paused.pause(60)
+        for n in range(100):
+            fetcher._site(URL(f"http://h{n}.example/"))
+        assert len(fetcher._sites) <= 11
+        assert fetcher._site(URL("https://paused.example:8443/")).host is paused
+        return list(fetcher._sites)
+
+    assert "h99.example" in on_site(Site(), use)
