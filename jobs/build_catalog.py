@@ -1,4 +1,4 @@
-"""Reads a product manifest, or renders the demo catalogue if there is none -> ITEMS."""
+"""Reads a table, feed, sitemap or product pages, or renders the demo catalogue -> ITEMS."""
 
 import sys
 
@@ -11,8 +11,9 @@ from jobs.job_settings import Settings
 def build_catalog(store: Store, settings: Settings, progress: Progress) -> StageReport:
     """The stage with its settings."""
     from facap.catalog import pipeline
+    from jobs.fetch_sources import source_fetch
 
-    return pipeline.run(store, settings.catalog, progress)
+    return pipeline.run(store, settings.catalog, progress, source_fetch(settings.crawl))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,16 @@ def crawl_images(store: Store, settings: Settings, progress: Progress) -> StageR
     """The stage with its settings."""
     from facap.catalog.demo_server import serve_demo
     from facap.crawl import pipeline
+    from facap.crawl.report import publish
 
     demo: contextlib.AbstractContextManager = contextlib.nullcontext()
     if not settings.catalog.manifest:
         demo = serve_demo(store.folder("demo"), settings.catalog.port)
     with demo:
-        return pipeline.run(store, settings.crawl, progress)
+        report = pipeline.run(store, settings.crawl, progress)
+    publish(store, settings.mlflow_uri)
+    progress.say(f"report: {store.path('reports', 'crawl.html')}")
+    return report
 
 
 if __name__ == "__main__":

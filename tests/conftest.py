@@ -4,7 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
+# looks for new ones.
+hypothesis.settings.register_profile("fixed", derandomize=True)
+hypothesis.settings.register_profile("explore")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray of our own; the cluster test sets its own
 os.environ.pop("RAY_ADDRESS", None)

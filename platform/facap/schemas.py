@@ -17,6 +17,7 @@ from facap.errors import ContractError
 
 OK = "ok"  # the status of a row that went well; any other status is a failure reason
 CATEGORIES = ("dress", "jacket", "outfit", "pants", "skirt", "top")  # FACap's six categories
+UNMAPPED = "unmapped"  # the category of an item whose own name for it maps to none of these
 SPLITS = ("train", "val", "test")
 
 
@@ -32,14 +33,27 @@ def _schema(name: str, version: int, key: str, fields: list[pa.Field]) -> pa.Sch
 
 _ATTRIBUTES = pa.map_(pa.string(), pa.string())
 
+PAGES = _schema(
+    "PAGES",
+    1,
+    "page",
+    [
+        _field("page", pa.string(), "address of a product page", True),
+        _field("status", pa.string(), "ok, or the reason why it gave no product", True),
+        _field("error", pa.string(), "one sentence on what could not be read"),
+        _field("lines", pa.string(), "JSON: what the page says, one object a picture"),
+        _field("read_at", pa.timestamp("ms", "UTC"), "end of the fetch", True),
+    ],
+)
+
 ITEMS = _schema(
     "ITEMS",
-    1,
+    2,
     "item_id",
     [
         _field("item_id", pa.string(), "one wanted image: hash of product_id and url", True),
         _field("product_id", pa.string(), "the product that the image shows", True),
-        _field("category", pa.string(), "dress, jacket, outfit, pants, skirt or top", True),
+        _field("category", pa.string(), "dress, jacket, outfit, pants, skirt, top, or unmapped", True),
         _field("url", pa.string(), "http(s) address of the image", True),
         _field("title", pa.string(), "the retailer's product title"),
         _field("attributes", _ATTRIBUTES, "what the feed says of the product, name -> value"),
@@ -49,7 +63,7 @@ ITEMS = _schema(
 
 IMAGES = _schema(
     "IMAGES",
-    1,
+    2,
     "item_id",
     [
         _field("item_id", pa.string(), "the ITEMS row that was fetched", True),
@@ -63,10 +77,15 @@ IMAGES = _schema(
         _field("format", pa.string(), "kind of the original, decided by content: jpeg, png, ..."),
         _field("width", pa.int32(), "of `bytes`, px"),
         _field("height", pa.int32(), "of `bytes`, px"),
-        _field("phash", pa.string(), "64-bit perceptual hash, 16 hex"),
+        _field("phash", pa.string(), "perceptual hashes of it and of its inner 95 %, 64 hex each"),
         _field("duplicate_of", pa.string(), "item_id of the row that stands for this picture"),
+        _field("body_bytes", pa.int32(), "size of what was fetched; null if nothing was"),
+        _field("latency_ms", pa.int32(), "of the request that brought it, first byte out to last byte in"),
         _field("etag", pa.string(), "of the response, for revalidation"),
-        _field("fetched_at", pa.timestamp("ms", "UTC"), "end of the fetch", True),
+        _field("last_modified", pa.string(), "of the response, for revalidation"),
+        _field(
+            "fetched_at", pa.timestamp("ms", "UTC"), "when the picture was fetched or last confirmed", True
+        ),
     ],
 )
 
@@ -157,7 +176,7 @@ METRICS = _schema(
 
 SCHEMAS = {
     s.metadata[b"facap.dataset"].decode().lower(): s
-    for s in (ITEMS, IMAGES, CAPTIONS, PAIRS, TRIPLETS, EMBEDDINGS, METRICS)
+    for s in (PAGES, ITEMS, IMAGES, CAPTIONS, PAIRS, TRIPLETS, EMBEDDINGS, METRICS)
 }
 
 

@@ -20,7 +20,7 @@ from facap.catalog.config import CatalogConfig
 from facap.catalog.demo_server import serve_demo
 from facap.crawl import pipeline as crawl
 from facap.crawl.config import LOCAL_SERVER, CrawlConfig
-from facap.errors import StageFailed
+from facap.errors import ConfigError, StageFailed
 from facap.progress import Progress, StageReport
 from facap.schemas import OK
 from facap.store import Store
@@ -69,7 +69,7 @@ def test_every_planned_fault_has_its_status(shop: tuple[Store, CatalogConfig]) -
         assert row["status"] == STATUS_OF.get(planned["fault"], OK), row["error"]
         if row["status"] == OK:
             assert row["bytes"] == (folder / planned["file"]).read_bytes()  # nothing lost
-            assert row["etag"] and len(row["phash"]) == 16 and (row["width"], row["height"]) == (256, 320)
+            assert row["etag"] and len(row["phash"]) == 128 and (row["width"], row["height"]) == (256, 320)
         else:
             assert row["error"] and row["bytes"] is None
     files = {r["item_id"]: truth[r["url"]]["file"] for r in rows}
@@ -115,7 +115,9 @@ def test_nothing_crawled_is_one_clear_sentence(shop: tuple[Store, CatalogConfig]
     with pytest.raises(
         StageFailed, match=r"none of the 84 items could be crawled \(84 blocked_address; e.g."
     ):
-        run_crawl(store, allow_networks=(), max_failure_rate=1.0)
+        run_crawl(store, allow_networks=(), max_failure_rate=1.0, contact="https://a.example/bot")
+    with pytest.raises(ConfigError, match=r"crawl.contact is empty, but 127.0.0.1 may be anyone's"):
+        run_crawl(store, allow_networks=())
 
 
 def test_rendering_goes_on_where_it_stopped(shop: tuple[Store, CatalogConfig], tmp_path: Path) -> None:

@@ -1,107 +1,24 @@
-"""Fetching from a real local server: redirects, retries, caps, time-outs and robots.txt."""
+"""Fetching from a real local server: redirects, retries, caps, time-outs, opt-outs and conditions."""
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import pytest
-from aiohttp import web
+from pydantic import ValidationError
 
-from facap.crawl.config import LOCAL_SERVER, CrawlConfig
-from facap.crawl.fetch import Fetched, Fetcher, FetchError
+from facap.crawl.config import CrawlConfig
+from facap.crawl.fetch import Fetcher
+from facap.crawl.outcome import Elsewhere, Fetched, FetchError
 from facap.errors import FacapError
+from tests.crawl_site import Site, on_site, status
 
 
-class Site:
-    """A small website that remembers what it was asked."""
-
-    def __init__(self, robots: str | int = "") -> None:
-        self.robots, self.asked, self.agents = robots, Counter(), set()
-        self.now = self.most = 0
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked[request.path] += 1
-        self.agents.add(request.headers["User-Agent"])
-        self.now += 1
-        self.most = max(self.most, self.now)
-        try:
-            return await self.page(request)
-        finally:
-            self.now -= 1
-
-    async def page(self, request: web.Request) -> web.StreamResponse:
-        count = self.asked[request.path]
-        match request.path.split("/")[1:]:
-            case ["robots.txt"]:
-                if isinstance(self.robots, int):
-                    return web.Response(status=self.robots)
-                return web.Response(text=self.robots)
-            case ["ok"]:
-                await asyncio.sleep(0.01)
-                return web.Response(body=b"body", headers={"ETag": '"e"'})
-            case ["code", code]:
-                return web.Response(status=int(code))
-            case ["busy", wait]:
-                return web.Response(status=200 if count > 2 else 503, headers={"Retry-After": wait})
-            case ["hop", left]:
-                raise web.HTTPFound(f"/hop/{int(left) - 1}" if int(left) else "/ok")
-            case ["to"]:
-                return web.Response(status=302, headers={"Location": request.query["url"]})
-            case ["slow"]:
-                await asyncio.sleep(30)
-            case ["big"]:
-                return web.Response(body=b"x" * 5000)
-            case ["stream"]:  # without a length, for as long as it is read
-                response = web.StreamResponse()
-                await response.prepare(request)
-                for _ in range(1000):
-                    await response.write(b"x" * 1000)
-                return response
-            case ["gzip"]:
-                response = web.Response(body=b"x" * 5000)
-                response.headers["Content-Encoding"] = "gzip"
-                return response
-            case ["drop"]:
-                assert request.transport is not None
-                request.transport.abort()
-        return web.Response(body=b"other")
-
-
-def on_site(site: Site, use: Callable[[Fetcher, str], Awaitable[object]], **settings: object) -> object:
-    """Runs `use` with a fetcher and the site's base URL."""
-
-    async def run() -> object:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", site.answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        defaults = {**LOCAL_SERVER, "backoff_s": 0.01, "max_bytes": 4000}
-        async with Fetcher(CrawlConfig(**{**defaults, **settings})) as fetcher:
-            result = await use(fetcher, f"http://127.0.0.1:{runner.addresses[0][1]}")
-        await runner.cleanup()
-        return result
-
-    return asyncio.run(run())
-
-
-def outcome(site: Site, path: str, **settings: object) -> str:
-    """The status of fetching one path."""
-
-    async def use(fetcher: Fetcher, base: str) -> str:
-        try:
-            fetched = await fetcher.fetch(base + path)
-        except FetchError as error:
-            assert str(error)
-            return error.status
-        return fetched.body.decode() or "empty"
-
-    return str(on_site(site, use, **settings))
+def outcome(site: Site, path: str, condition: dict[str, str] | None = None, **settings: object) -> str:
+    """What becomes of one path."""
+    return on_site(site, lambda fetcher, base: status(fetcher, base + path, condition), **settings)
 
 
 @pytest.mark.parametrize(
-    ("path", "status"),
+    ("path", "wanted"),
     [
         ("/ok", "body"),
         ("/hop/4", "body"),
@@ -109,83 +26,146 @@ def outcome(site: Site, path: str, **settings: object) -> str:
         ("/code/404", "http_404"),
         ("/code/410", "http_410"),
         ("/code/204", "http_204"),
+        ("/code/302", "http_302"),  # a redirect to nowhere
         ("/code/500", "http_500"),
+        ("/code/304", "same"),
         ("/busy/0", "empty"),
         ("/big", "too_large"),
         ("/stream", "too_large"),
-        ("/gzip", "content_encoding"),
+        ("/cut", "connection"),
+        ("/gzip", "x" * 10),
+        ("/deflate", "x" * 10),
+        ("/bomb", "too_large"),
+        ("/halfgzip", "content_encoding"),
+        ("/notgzip", "content_encoding"),
+        ("/brotli", "content_encoding"),
         ("/slow", "timeout"),
+        ("/drip", "timeout"),
         ("/drop", "connection"),
         ("/to?url=http://10.0.0.1/x", "blocked_address"),
         ("/to?url=http://[::ffff:169.254.169.254]/latest", "blocked_address"),
+        ("/to?url=http://8.8.8.8/", "blocked_address"),  # public, but there is no contact
         ("/to?url=file:///etc/passwd", "bad_url"),
         ("/to?url=http://[", "bad_url"),
     ],
 )
-def test_every_outcome_has_its_status(path: str, status: str) -> None:
-    settings = {"total_timeout_s": 0.3} if path == "/slow" else {}
-    assert outcome(Site(), path, attempts=3 if "busy" in path else 2, **settings) == status
+def test_every_outcome_has_its_status(path: str, wanted: str) -> None:
+    settings = {"total_timeout_s": 0.3, "read_timeout_s": 0.2} if path in ("/slow", "/drip") else {}
+    assert outcome(Site(), path, attempts=3 if "busy" in path else 2, **settings) == wanted
 
 
 def test_what_may_help_is_tried_again_and_nothing_else() -> None:
     site = Site()
-    for path in ("/code/404", "/code/503", "/drop", "/big"):
+    paths = ["/code/404", "/code/410", "/code/503", "/drop", "/big", "/notgzip"]
+    for path in [*paths, "/tag?say=noai"]:
         outcome(site, path, attempts=3)
-    assert [site.asked[p] for p in ("/code/404", "/code/503", "/big")] == [1, 3, 1]
-    assert site.asked["/drop"] in (3, 6)  # aiohttp asks once more by itself when a connection drops
+    assert [site.asked[p] for p in [*paths, "/tag"]] == [1, 1, 3, 3, 1, 1, 1]
 
 
-def test_retry_after_is_waited_for_but_not_longer_than_allowed() -> None:
-    site, started = Site(), time.monotonic()
-    assert outcome(site, "/busy/1", attempts=3, max_wait_s=5) == "empty"
-    assert 2.0 <= time.monotonic() - started < 20
+@pytest.mark.parametrize("wait", ["1", "date2"])
+def test_retry_after_holds_back_every_request_to_the_host(wait: str) -> None:
     site = Site()
-    assert outcome(site, "/busy/3600", attempts=3) == "http_503" and site.asked["/busy/3600"] == 1
+
+    async def use(fetcher: Fetcher, base: str) -> list[str]:
+        first = asyncio.ensure_future(status(fetcher, f"{base}/busy/{wait}"))
+        while not site.asked[f"/busy/{wait}"]:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        return [await status(fetcher, base + "/ok"), await first]
+
+    assert on_site(site, use, attempts=3, max_wait_s=5) == ["body", "empty"]
+    robots, first, second = site.times[:3]
+    assert second - first >= 0.9 and site.asked["/ok"] == 1 and first - robots < 0.9
+
+
+def test_a_host_that_asks_for_more_peace_than_we_wait_is_left_alone() -> None:
+    site = Site()
+
+    async def use(fetcher: Fetcher, base: str) -> list[str]:
+        return [await status(fetcher, base + path) for path in ("/busy/3600", "/ok", "/big")]
+
+    assert on_site(site, use, attempts=3) == ["http_429", "host_down", "host_down"]
+    assert site.asked == {"/robots.txt": 1, "/busy/3600": 1}
 
 
 @pytest.mark.parametrize(
-    ("robots", "path", "status"),
+    ("say", "wanted"),
     [
-        ("User-agent: *\nDisallow: /big", "/big", "robots_disallowed"),
-        ("User-agent: *\nDisallow: /big", "/ok", "body"),
-        ("User-agent: facap\nDisallow: /\n\nUser-agent: *\nAllow: /", "/ok", "robots_disallowed"),
-        ("User-agent: *\nDisallow: /ok", "/hop/0", "robots_disallowed"),  # where a redirect leads
-        ("<html>no rules here", "/ok", "body"),
-        ("x" * 600_000, "/ok", "body"),
-        (404, "/ok", "body"),
-        (403, "/ok", "body"),
-        (503, "/ok", "robots_disallowed"),
+        ("noai", "opted_out"),
+        ("NoImageAI", "opted_out"),
+        ("noindex, nofollow", "opted_out"),
+        ("max-snippet: 5, noindex", "opted_out"),
+        ("facap: noai", "opted_out"),
+        ("*: noai", "opted_out"),
+        ("googlebot: nofollow, facap: noai", "opted_out"),
+        ("nofollow&say=noai", "opted_out"),
+        ("none", "opted_out"),
+        ("googlebot: noai, noindex", "tagged"),
+        ("nofollow", "tagged"),
+        ("unavailable_after: 25 Jun 2010 15:00:00 PST", "tagged"),
+        ("noaid", "tagged"),
     ],
 )
-def test_robots_txt_is_obeyed(robots: str | int, path: str, status: str) -> None:
-    assert outcome(Site(robots), path, attempts=1) == status
-    assert outcome(Site("User-agent: *\nDisallow: /"), "/ok", obey_robots=False) == "body"
+def test_x_robots_tag_is_honoured(say: str, wanted: str) -> None:
+    assert outcome(Site(), f"/tag?say={say}") == wanted
+    assert outcome(Site(), f"/tag?say={say}", opt_outs=()) == "tagged"
 
 
-def test_robots_txt_is_read_once_and_we_say_who_we_are() -> None:
+def test_what_is_known_is_asked_for_with_a_condition() -> None:
+    assert outcome(Site(), "/known", {"If-None-Match": '"e"'}) == "same"
+    assert outcome(Site(), "/known", {"If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 -0000"}) == "same"
+    assert outcome(Site(), "/known", {"If-None-Match": '"old"'}) == "new"
+
+
+def test_a_redirect_to_another_host_can_be_left_to_others() -> None:
+    async def use(fetcher: Fetcher, base: str) -> tuple[str, int]:
+        fetcher.stay = True
+        other = base.replace("127.0.0.1", "127.0.0.2") + "/big"
+        with pytest.raises(Elsewhere) as raised:
+            async with fetcher.fetch(f"{base}/to?url={base}/to?url={other}"):
+                pass
+        assert raised.value.url == other
+        return other, raised.value.hops
+
+    assert on_site(Site(), use)[1] == 2
+
+
+def test_the_body_comes_with_what_a_condition_needs_and_we_say_who_we_are() -> None:
     site = Site()
 
-    async def use(fetcher: Fetcher, base: str) -> list[Fetched]:
-        return await asyncio.gather(*(fetcher.fetch(base + "/ok") for _ in range(40)))
+    async def use(fetcher: Fetcher, base: str) -> Fetched:
+        async with fetcher.fetch(base + "/ok") as fetched:
+            assert isinstance(fetched, Fetched)
+            return fetched
 
-    answers = on_site(site, use, max_connections_per_host=4, contact="https://a.example/crawler")
-    assert isinstance(answers, list) and answers[0] == Fetched(b"body", '"e"')
-    assert site.asked == {"/robots.txt": 1, "/ok": 40}
-    assert site.most <= 4
+    wanted = Fetched(b"body", '"e"', "Thu, 01 Jan 1970 00:00:00 -0000")
+    assert on_site(site, use, contact="https://a.example/crawler") == wanted
     (agent,) = site.agents
     assert agent.startswith("facap/") and "https://a.example/crawler" in agent
 
 
-@pytest.mark.parametrize("robots", ["", "User-agent: *\nCrawl-delay: 0.05"])
-def test_the_pace_is_kept(robots: str) -> None:
-    async def use(fetcher: Fetcher, base: str) -> float:
-        await fetcher.fetch(base + "/ok")
-        started = time.monotonic()
-        await asyncio.gather(*(fetcher.fetch(base + "/ok") for _ in range(20)))
-        return time.monotonic() - started
+def test_bodies_in_memory_are_bounded() -> None:
+    most, now = 0, 0
 
-    took = on_site(Site(robots), use, max_rate_per_host=0.0 if robots else 20.0)
-    assert isinstance(took, float) and 0.85 <= took < 20  # 20 requests at 20 a second
+    async def use(fetcher: Fetcher, base: str) -> None:
+        async def hold() -> None:
+            nonlocal most, now
+            async with fetcher.fetch(base + "/ok"):
+                now += 1
+                most = max(most, now)
+                await asyncio.sleep(0.02)
+                now -= 1
+
+        await asyncio.gather(*(hold() for _ in range(30)))
+
+    on_site(Site(), use, max_connections=3)
+    assert most == 3
+
+
+@pytest.mark.parametrize("contact", ["us", "https://a.example/\r\nX-Evil: 1", "a b@c.example", "ftp://a"])
+def test_a_contact_must_be_one(contact: str) -> None:
+    with pytest.raises(ValidationError, match="mail address or an http"):
+        CrawlConfig(contact=contact)
 
 
 def test_networks_must_be_networks() -> None:
@@ -196,5 +176,7 @@ def test_networks_must_be_networks() -> None:
 
 def test_only_settings_that_change_the_result_are_in_the_key() -> None:
     base = CrawlConfig()
-    assert base.for_key() == CrawlConfig(num_workers=3, attempts=9, max_failure_rate=1, contact="x").for_key()
+    patient = CrawlConfig(num_workers=3, attempts=9, max_failure_rate=1, contact="a@b.example")
+    assert base.for_key() == patient.for_key()
     assert base.for_key() != CrawlConfig(longest_side=256).for_key()
+    assert base.for_key() != CrawlConfig(revalidate="monday").for_key()

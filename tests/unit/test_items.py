@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facap.catalog import pipeline
+from facap.catalog.columns import REQUIRED, Columns
 from facap.catalog.config import CatalogConfig
-from facap.catalog.items import REQUIRED, Items, item_id, read_lines
+from facap.catalog.documents import Document
+from facap.catalog.items import Items, item_id
+from facap.catalog.lines import Unreadable
+from facap.catalog.readers import read_lines
 from facap.errors import ConfigError, ContractError, FacapError, StageFailed
 from facap.progress import Progress
 from facap.schemas import ITEMS
@@ -32,9 +37,10 @@ def _write(path: Path, rows: list[dict]) -> str:
     return str(path)
 
 
-def _run(tmp_path: Path, manifest: str):
+def _run(tmp_path: Path, manifest: str, **config: Any):
     store = Store(str(tmp_path / "workspace"))
-    return store, pipeline.run(store, CatalogConfig(manifest=manifest), Progress("catalog", io.StringIO()))
+    progress = Progress("catalog", io.StringIO())
+    return store, pipeline.run(store, CatalogConfig(manifest=manifest, **config), progress)
 
 
 @pytest.mark.parametrize("name", ["feed.csv", "feed.jsonl", "feed.parquet"])
@@ -67,7 +73,7 @@ def test_unusable_lines_are_counted_by_reason(tmp_path: Path) -> None:
         json.dumps({**GOOD, "url": None}),
         json.dumps({**GOOD, "url": " "}),
         json.dumps({**GOOD, "product_id": ""}),
-        json.dumps({**GOOD, "category": "shoes"}),
+        json.dumps({**GOOD, "product_id": "p9", "category": "shoes"}),  # kept, see below
         json.dumps({**GOOD, "url": "ftp://a.example/1.jpg"}),
         json.dumps({**GOOD, "url": "http://[::1/1.jpg"}),
         json.dumps({**GOOD, "title": "\ud800"}),
@@ -81,15 +87,82 @@ def test_unusable_lines_are_counted_by_reason(tmp_path: Path) -> None:
     assert report.failures == {
         "missing_url": 2,
         "missing_product_id": 1,
-        "unknown_category": 1,
         "bad_url": 2,
         "bad_text": 1,
         "malformed_line": 3,
     }
-    assert report.rows_in == 12 and report.rows_out == 1 and report.note == "1 repeated"
+    assert report.rows_in == 12 and report.rows_out == 2 and report.note == "1 repeated, 1 unmapped"
     assert report.failed + report.rows_out + 1 == report.rows_in
     extra = store.require("items").extra
-    assert extra["failures"] == report.failures and "shoes" in extra["examples"]["unknown_category"]
+    assert extra["failures"] == report.failures and "ftp:" in extra["examples"]["bad_url"]
+    assert extra["unmapped_names"] == {"shoes": 1}
+
+
+def test_what_maps_nowhere_is_kept_and_flagged_with_its_own_name() -> None:
+    items = Items("feed")
+    names = ["Kleider", "Shoes", None, "Midi Dresses", "dress"]
+    rows = items.table(
+        [{**GOOD, "product_id": str(n), "category": name} for n, name in enumerate(names)]
+    ).to_pylist(maps_as_pydicts="strict")
+    assert [row["category"] for row in rows] == ["unmapped", "unmapped", "unmapped", "dress", "dress"]
+    said = [row["attributes"].get("category") for row in rows]
+    assert said == ["Kleider", "Shoes", None, "Midi Dresses", None]
+    assert items.unmapped == {"Kleider": 1, "Shoes": 1, "(none)": 1} and not items.failures
+
+
+def test_a_default_category_is_for_the_unknown_not_for_what_is_known_to_be_none_of_ours() -> None:
+    lines = [{**GOOD, "product_id": f"p{c}", "category": c} for c in ("", "Kleider", "Shoes", "tops")]
+    rows = Items("feed", default_category="dress").table(lines).column("category").to_pylist()
+    assert rows == ["dress", "dress", "unmapped", "top"]
+
+
+def test_the_names_of_unmapped_categories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facap.catalog.items.MAX_NAMES", 3)
+    items = Items("feed")
+    items.table([{**GOOD, "product_id": str(n), "category": f"zzz{n}"} for n in range(10)])
+    assert len(items.unmapped) == 4 and items.unmapped["(others)"] == 7
+
+
+def test_columns_are_mapped_by_config(tmp_path: Path) -> None:
+    row = {"sku": "p1", "kind": "dress", "picture": GOOD["url"], "title": "A", "url": "https://a.example/p1"}
+    columns = {"product_id": "sku", "category": "kind", "url": "picture"}
+    store, report = _run(tmp_path, _write(tmp_path / "feed.csv", [row]), columns=columns)
+    (item,) = store.read("items").to_pylist(maps_as_pydicts="strict")
+    assert (item["product_id"], item["category"], item["url"]) == ("p1", "dress", GOOD["url"])
+    assert item["attributes"] == {"url": "https://a.example/p1"} and report.rows_out == 1
+
+
+def test_another_mapping_makes_another_version(tmp_path: Path) -> None:
+    path = _write(tmp_path / "feed.csv", [{**GOOD, "other": "https://a.example/9.jpg"}])
+    _run(tmp_path, path)
+    store, second = _run(tmp_path, path, columns={"url": "other"})
+    assert not second.reused
+    assert store.read("items").column("url").to_pylist() == ["https://a.example/9.jpg"]
+
+
+def test_a_table_of_ones_own_makes_another_version(tmp_path: Path) -> None:
+    path = _write(tmp_path / "feed.csv", [{**GOOD, "category": "Kleider"}])
+    store, first = _run(tmp_path, path)
+    assert store.read("items").column("category").to_pylist() == ["unmapped"] and first.note == "1 unmapped"
+    (tmp_path / "mine.yaml").write_text("dress: [kleid, kleider]")
+    store, second = _run(tmp_path, path, categories=str(tmp_path / "mine.yaml"))
+    assert store.read("items").column("category").to_pylist() == ["dress"] and second.note == ""
+
+
+@pytest.mark.parametrize("more", ["https://a.example/2.jpg, https://a.example/3.jpg", None])
+def test_each_address_of_a_line_is_an_item(more: str | None) -> None:
+    items = Items("feed")
+    urls = items.table([{**GOOD, "additional_image_link": more}]).column("url").to_pylist()
+    assert len(urls) == items.lines == (3 if more else 1) and urls[0] == GOOD["url"]
+
+
+def test_variants_of_a_group_are_one_product() -> None:
+    line = {"id": "7-red-s", "item_group_id": "7", "image_link": GOOD["url"], "product_type": "Tops"}
+    items = Items("feed")
+    (row,) = items.table([line, {**line, "id": "7-red-m"}]).to_pylist(maps_as_pydicts="strict")
+    assert row["product_id"] == "7" and row["attributes"] == {"id": "7-red-s", "category": "Tops"}
+    assert items.repeated == 1
+    assert next(Columns({"product_id": "id"}).images(line))["product_id"] == "7-red-s"
 
 
 def test_csv_with_marks_quotes_and_ragged_lines(tmp_path: Path) -> None:
@@ -101,10 +174,10 @@ def test_csv_with_marks_quotes_and_ragged_lines(tmp_path: Path) -> None:
         "p2,dress,https://a.example/2.jpg\n"
         "p3,dress,https://a.example/3.jpg,a,too,many\n"
     )
-    rows = list(read_lines(str(path)))
-    assert rows[0] is not None and rows[0]["title"] == 'Long, "red"'
-    assert rows[1] is not None and rows[1]["title"] is None
-    assert rows[2] is None and len(rows) == 3
+    rows = list(read_lines(Document("feed.csv", str(path), "csv"), 10**6))
+    assert isinstance(rows[0], dict) and rows[0]["title"] == 'Long, "red"'
+    assert isinstance(rows[1], dict) and rows[1]["title"] is None
+    assert isinstance(rows[2], Unreadable) and rows[2].reason == "malformed_line" and len(rows) == 3
 
 
 @pytest.mark.parametrize("value", [{"fit": "loose"}, [["fit", "loose"]]])
@@ -125,15 +198,16 @@ def test_a_missing_column_is_named_with_those_seen(tmp_path: Path, name: str, mi
     ("name", "content", "error", "says"),
     [
         ("absent.csv", None, ConfigError, "cannot be read: No such file"),
-        ("feed.xlsx", b"x", ConfigError, "should end in one of .csv, .jsonl"),
-        ("feed.csv", b"product_id,category,url\np\xff,dress,https://a.example\n", ConfigError, "UTF-8"),
-        ("feed.parquet", b"not parquet at all", ConfigError, "cannot be read"),
+        ("feed.xlsx", b"x", ConfigError, "should end in one of .csv, .tsv"),
+        ("feed.csv", b"product_id,category,url\np\xff,dress,https://a.example\n", StageFailed, "1 bad_text"),
+        ("feed.parquet", b"not parquet at all", StageFailed, "1 malformed_parquet"),
+        ("feed.xml", b"<svg/>", ConfigError, "should end in one of .csv"),
         ("feed.csv", b"", StageFailed, "gives no item"),
         (
             "feed.csv",
-            b"product_id,category,url\np,hat,https://a.example\n",
+            b"product_id,category,url\np,hat,ftp://a.example\n",
             StageFailed,
-            "1 unknown_category",
+            "1 bad_url",
         ),
     ],
 )
@@ -152,13 +226,16 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-_KEYS = st.sampled_from([*REQUIRED, "title", "attributes", "brand"]) | st.text()
+_KEYS = st.sampled_from([*REQUIRED, "title", "attributes", "brand", "additional_image_link"]) | st.text()
+_LINES = st.dictionaries(_KEYS, _VALUES) | _VALUES.map(lambda v: {**GOOD, "x": v})
 
 
-@given(st.lists(st.none() | st.dictionaries(_KEYS, _VALUES) | _VALUES.map(lambda v: {**GOOD, "x": v})))
+@given(st.lists(st.just(Unreadable("malformed_line", "\ud800")) | _LINES))
 @settings(deadline=None)
-def test_any_records_become_items_or_counted_failures(lines: list[dict | None]) -> None:
+def test_any_records_become_items_or_counted_failures(lines: list[dict | Unreadable]) -> None:
     items = Items("feed")
     table = items.table(lines)
     assert table.schema.equals(ITEMS)
-    assert table.num_rows + items.repeated + items.failures.total() == len(lines)
+    assert table.num_rows + items.repeated + items.failures.total() == items.lines >= len(lines)
+    assert items.unmapped.total() == table.column("category").to_pylist().count("unmapped")
+    json.dumps([items.failures, items.examples, items.unmapped]).encode()

@@ -96,7 +96,7 @@ def build(store: Store, config: CatalogConfig, progress: Progress) -> str:
             f"the demo catalogue is rendered to a local workspace, {store.root} is remote; "
             "set catalog.manifest to a catalogue of your own"
         )
-    settings = config.model_dump(exclude={"manifest"})
+    settings = config.for_demo()
     stage = store.stage("demo", None, stage_key("demo", VERSION, settings, {}))
     if stage.finished():
         return stage.folder

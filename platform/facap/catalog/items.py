@@ -1,36 +1,41 @@
-"""A manifest (CSV, JSON Lines or Parquet) -> ITEMS, and a count of the lines that could not be used.
+"""Lines of any source -> ITEMS, and a count of what could not be used.
 
     >>> items = Items("feed.csv")
-    >>> table = items.table([{"product_id": "p1", "category": "Dress", "url": "https://a.example/1.jpg"},
-    ...                      {"product_id": "p2", "category": "hat", "url": "https://a.example/2.jpg"}])
-    >>> table.num_rows, dict(items.failures)
-    (1, {'unknown_category': 1})
+    >>> table = items.table([{"product_id": "p1", "category": "Midi Dresses", "url": "https://a.example/1.jpg"},
+    ...                      {"product_id": "p2", "category": "hat", "url": "https://a.example/2.jpg"},
+    ...                      {"product_id": "p3", "category": "top", "url": "ftp://a.example/3.jpg"}])
+    >>> table.column("category").to_pylist(), dict(items.failures), dict(items.unmapped)
+    (['dress', 'unmapped'], {'bad_url': 1}, {'hat': 1})
 
-Reasons: malformed_line, missing_<column>, unknown_category, bad_url, bad_text. A repeated
-(product_id, url) is one item. Columns that ITEMS does not know become attributes.
+Reasons: missing_product_id, missing_url, bad_url, bad_text, and those of the readers. A repeated
+(product_id, url) is one item. A category that maps nowhere is kept as `unmapped`, with the shop's name for
+it among the attributes. Columns that ITEMS does not know become attributes.
 """
 
-import csv
 import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from facap.errors import ConfigError, ContractError
-from facap.schemas import CATEGORIES, ITEMS, from_rows
+from facap.catalog.categories import Categories
+from facap.catalog.columns import Columns
+from facap.catalog.lines import Line, Unreadable
+from facap.catalog.seen import Seen
+from facap.errors import ContractError
+from facap.schemas import ITEMS, UNMAPPED, from_rows
 
-REQUIRED = ("product_id", "category", "url")
-ROWS_PER_PART = 50_000
+ROWS_PER_PART = 20_000
 ITEM_ID_LENGTH = 32  # hex digits
-
-Line = dict[str, Any] | None  # None: a line that is not a record
+MAX_COLUMNS = 1000  # that are remembered for an error message
+MAX_NAMES = 1000  # of unmapped categories that are told apart
+OTHERS = "(others)"
+NO_NAME = "(none)"
+SHOWN = 200  # characters of an example
 
 
 class Unusable(ValueError):
@@ -43,15 +48,29 @@ def item_id(product_id: str, url: str) -> str:
 
 
 class Items:
-    """Turns lines into tables of ITEMS, and remembers what went wrong where."""
+    """Turns lines into tables of ITEMS, and remembers what went wrong where.
 
-    def __init__(self, source: str) -> None:
+    `source`: what the rows' column of that name says; it may change between lines. `default_category`: of
+    items that name none, or one that the table does not know.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        columns: Columns | None = None,
+        categories: Categories | None = None,
+        default_category: str = "",
+    ) -> None:
         self.source = source
-        self.lines = self.repeated = 0
+        self.lines = self.repeated = 0  # lines: one for each image that a line of the source holds
         self.failures: Counter[str] = Counter()
         self.examples: dict[str, str] = {}  # reason -> the first line it was seen on
+        self.unmapped: Counter[str] = Counter()  # the shop's name -> items
         self.columns: dict[str, None] = {}  # in the order in which they were seen
-        self._seen: set[str] = set()
+        self._mapping = columns or Columns()
+        self._categories = categories or Categories.load()
+        self._default = default_category
+        self._seen = Seen()
 
     def tables(self, lines: Iterable[Line]) -> Iterator[pa.Table]:
         """The items of `lines` in tables of ROWS_PER_PART rows; equal lines give equal tables."""
@@ -65,53 +84,77 @@ class Items:
 
     def check_columns(self) -> None:
         """Raises ContractError if a required column was on no line."""
-        for name in REQUIRED:
-            if self.columns and name not in self.columns:
-                raise ContractError(
-                    f"manifest '{self.source}' has no column '{name}'; it has: {', '.join(self.columns)}"
-                )
+        missing = self._mapping.missing(self.columns) if self.columns else ""
+        if missing and not (missing == "category" and self._default):
+            raise ContractError(
+                f"manifest '{self.source}' has no column '{missing}'; it has: {', '.join(self.columns)}; "
+                f"name it in catalog.columns"
+                + (" or set catalog.default_category" if missing == "category" else "")
+            )
 
     def _rows(self, lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
         for line in lines:
-            self.lines += 1
-            try:
-                row = _item(line, self.source)
-            except Unusable as error:
-                reason = str(error.args[0])
-                self.failures[reason] += 1
-                self.examples.setdefault(reason, f"record {self.lines}: {str(line)[:200]}")
-                row = None
-            self.columns.update(dict.fromkeys(line or ()))
-            if row is None:
+            if isinstance(line, Unreadable):
+                self.lines += 1
+                self._failed(line.reason, line.seen)
                 continue
-            if row["item_id"] in self._seen:
-                self.repeated += 1
-            else:
-                self._seen.add(row["item_id"])
+            if len(self.columns) < MAX_COLUMNS:
+                self.columns.update(dict.fromkeys(map(str, line)))
+            for image in self._mapping.images(line):
+                self.lines += 1
+                try:
+                    row = self._item(image)
+                except Unusable as error:
+                    self._failed(str(error.args[0]), str(line))
+                    continue
+                if not self._seen.add(row["item_id"]):
+                    self.repeated += 1
+                    continue
+                if row["category"] == UNMAPPED:
+                    self._count_unmapped(row["attributes"].get("category", NO_NAME)[:SHOWN])
                 yield row
 
+    def _failed(self, reason: str, seen: str) -> None:
+        self.failures[reason] += 1
+        if reason not in self.examples:
+            shown = seen[:SHOWN].encode(errors="replace").decode()
+            self.examples[reason] = f"record {self.lines}: {shown}"
 
-def _item(line: Line, source: str) -> dict[str, Any]:
-    if line is None:
-        raise Unusable("malformed_line")
-    text = {name: _text(value) for name, value in line.items() if name != "attributes"}
-    for name in REQUIRED:
-        if not text.get(name):
-            raise Unusable(f"missing_{name}")
-    category = text["category"].lower()
-    if category not in CATEGORIES:
-        raise Unusable("unknown_category")
-    _check_url(text["url"])
-    extra = {name: text[name] for name in text if text[name] and name not in (*REQUIRED, "title")}
-    return {
-        "item_id": item_id(text["product_id"], text["url"]),
-        "product_id": text["product_id"],
-        "category": category,
-        "url": text["url"],
-        "title": text.get("title") or None,
-        "attributes": {**_attributes(line.get("attributes")), **extra},
-        "source": source,
-    }
+    def _item(self, image: dict[str, Any]) -> dict[str, Any]:
+        product_id, url = _text(image["product_id"]), _text(image["url"])
+        for name, value in (("product_id", product_id), ("url", url)):
+            if not value:
+                raise Unusable(f"missing_{name}")
+        _check_url(url)
+        title = _text(image["title"])
+        names = [_text(name) for name in image["category"]]
+        attributes = _attributes(image["attributes"])
+        category = self._category(names)
+        said = " | ".join(dict.fromkeys(names))
+        if said and said.lower() != category:  # what the shop says, where we say it otherwise
+            attributes = {**attributes, "category": said}
+        return {
+            "item_id": item_id(product_id, url),
+            "product_id": product_id,
+            "category": category,
+            "url": url,
+            "title": title or None,
+            "attributes": attributes,
+            "source": self.source,
+        }
+
+    def _category(self, names: list[str]) -> str:
+        """Ours for the first of the shop's `names` that has one."""
+        found = [self._categories.of(name) for name in names]
+        for category in found:
+            if category and category != UNMAPPED:
+                return category
+        return self._default if self._default and UNMAPPED not in found else UNMAPPED
+
+    def _count_unmapped(self, name: str) -> None:
+        if name not in self.unmapped and len(self.unmapped) >= MAX_NAMES:
+            name = OTHERS
+        self.unmapped[name] += 1
 
 
 def _text(value: Any) -> str:
@@ -121,18 +164,21 @@ def _text(value: Any) -> str:
     text = text if isinstance(text, str) else json.dumps(text, default=str)
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, Arrow cannot hold it
+    except UnicodeEncodeError as error:  # not UTF-8, or half a surrogate pair in JSON; Arrow cannot hold it
         raise Unusable("bad_text") from error
     return text
 
 
-def _attributes(value: Any) -> dict[str, str]:
-    """What a column named `attributes` holds: a mapping, a list of pairs, or one text."""
-    if isinstance(value, list) and all(isinstance(v, (tuple, list)) and len(v) == 2 for v in value):
-        value = dict(value)
-    if isinstance(value, dict):
-        return {_text(name): _text(v) for name, v in value.items() if _text(v)}
-    return {"attributes": _text(value)} if _text(value) else {}
+def _attributes(rest: dict[str, Any]) -> dict[str, str]:
+    """The columns that are left, and what one named `attributes` holds: a mapping, pairs, or one text."""
+    value = rest.get("attributes")
+    if isinstance(value, list) and all(isinstance(v, tuple | list) and len(v) == 2 for v in value):
+        value = {_text(name): v for name, v in value}
+    if not isinstance(value, dict):
+        value = {"attributes": value}
+    columns = {name: v for name, v in rest.items() if name != "attributes"}
+    texts = ((_text(name), _text(v)) for name, v in {**value, **columns}.items())
+    return {name: text for name, text in texts if text}
 
 
 def _check_url(url: str) -> None:
@@ -143,54 +189,3 @@ def _check_url(url: str) -> None:
         good = False
     if not good:
         raise Unusable("bad_url")
-
-
-def read_lines(path: str) -> Iterator[Line]:
-    """The records of a manifest, one at a time; ConfigError if the file cannot be read."""
-    readers: dict[str, Callable[[str], Iterator[Line]]] = {
-        ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet,
-    }  # fmt: skip
-    reader = readers.get(Path(path).suffix.lower())
-    if reader is None:
-        raise ConfigError(f"manifest '{path}' should end in one of {', '.join(readers)}")
-    try:
-        yield from reader(path)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"manifest '{path}' should be UTF-8 text: {error}; save it as UTF-8") from error
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(
-            f"manifest '{path}' cannot be read: {error}; set catalog.manifest to a file"
-        ) from error
-
-
-def _csv(path: str) -> Iterator[Line]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]
-        while True:
-            try:
-                cells = next(reader, None)
-            except csv.Error:
-                yield None
-                continue
-            if cells is None:
-                return
-            if cells:  # a blank line is nothing
-                yield dict(itertools.zip_longest(header, cells)) if len(cells) <= len(header) else None
-
-
-def _json_lines(path: str) -> Iterator[Line]:
-    with open(path, encoding="utf-8-sig") as file:
-        for line in file:
-            if line.strip():
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    record = None
-                yield record if isinstance(record, dict) else None
-
-
-def _parquet(path: str) -> Iterator[Line]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches():
-            yield from batch.to_pylist()

@@ -1,35 +1,43 @@
 """Bytes from anywhere -> one normalised picture: upright sRGB JPEG within limits.
 
     >>> picture = normalise(body, Limits())                     # doctest: +SKIP
-    >>> picture.width, picture.height, picture.phash            # doctest: +SKIP
-    (256, 320, 'b9c3262dd90fd272')
+    >>> picture.width, picture.height, picture.format           # doctest: +SKIP
+    (384, 512, 'webp')
 
-The kind of picture is decided by its content, never by its name or header. What is already an
-upright sRGB JPEG within the limits keeps its bytes after a full decode, so that nothing is lost.
+The kind of picture is decided by its content, never by its name or header, and its size is held against
+the limits before anything is unpacked. What is already an upright sRGB JPEG within the limits keeps its
+bytes after a full decode, so that nothing is lost. Ordinary JPEGs go through libjpeg-turbo at the smallest
+scale that serves; everything else goes through Pillow, to the same result.
+
+Reasons (`DecodeError.status`): not_an_image, too_many_pixels, too_small, too_elongated, truncated, corrupt,
+out_of_memory.
 """
 
 import hashlib
 import io
-from dataclasses import dataclass
-from functools import cache
+import threading
+from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageCms, UnidentifiedImageError
+
+from facap.crawl.colour import foreign_profile, to_srgb, upright
+from facap.crawl.config import CrawlConfig
+from facap.crawl.phash import phash
+from facap.crawl.shrink import fitting, prescale, shrink
 
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
 OPENED = [name for name in FORMATS if name != "MPO"]  # Pillow finds it when it opens a JPEG
 ORIENTATION = 0x0112  # EXIF tag
 IMAGE_ID_LENGTH = 32  # hex digits
+MAX_SCANS = 32  # of a JPEG; progressive ones have about ten, and each costs a walk over the whole picture
+HARMLESS = ("extraneous bytes", "SOS parameters", "JFIF revision", "Adobe color")  # libjpeg's warnings
+SCRATCH_BYTES = 8 * 2**20  # a thread keeps for decoding into; fresh memory costs a third of the decoding
+CUT = ("truncated", "eof", "broken data stream", "not enough", "premature end of jpeg")
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_scratch = threading.local()
 
 
 class DecodeError(Exception):
@@ -42,11 +50,18 @@ class DecodeError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a normalised picture may be."""
+    """What a picture may be, and what a normalised one is."""
 
     max_pixels: int = 50_000_000
     longest_side: int = 512  # px
     jpeg_quality: int = 92
+    min_side: int = 16  # px
+    max_aspect: float = 10.0  # longer side over shorter
+
+
+def limits_of(config: CrawlConfig) -> Limits:
+    """The limits that are set."""
+    return Limits(**{field.name: getattr(config, field.name) for field in fields(Limits)})
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,11 @@ class Picture:
     phash: str
 
 
+def use_one_thread() -> None:
+    """Keeps OpenCV from starting threads of its own, for processes that decode in several threads already."""
+    cv2.setNumThreads(1)
+
+
 def normalise(data: bytes, limits: Limits) -> Picture:
     """`data` as a normalised picture; raises DecodeError and nothing else, whatever the bytes."""
     try:
@@ -72,43 +92,101 @@ def normalise(data: bytes, limits: Limits) -> Picture:
         raise DecodeError("not_an_image", f"no known picture format; the bytes begin {start!r}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too_many_pixels", str(error)) from error
+    except MemoryError as error:
+        raise DecodeError("out_of_memory", "there was not enough memory to decode it") from error
     except Exception as error:  # on hostile bytes Pillow raises nearly anything; each becomes a row
         text = f"{type(error).__name__}: {error}"
-        cut = any(word in text.lower() for word in ("truncated", "eof", "broken data stream", "not enough"))
-        raise DecodeError("truncated" if cut else "corrupt", text) from error
+        raise DecodeError("truncated" if _is_cut(text) else "corrupt", text) from error
+
+
+def _is_cut(text: str) -> bool:
+    return any(words in text.lower() for words in CUT)
 
 
 def _normalise(data: bytes, limits: Limits) -> Picture:
     Image.init()  # registers every format once; without it `formats` names some unknown to Pillow
+    _check_webp(data, limits)
     with Image.open(io.BytesIO(data), formats=OPENED) as source:
-        kind = source.format or ""
-        pixels = source.width * source.height
-        if pixels > limits.max_pixels:
-            raise DecodeError("too_many_pixels", f"{source.width}x{source.height}, over {limits.max_pixels}")
-        orientation = _orientation(source)
-        profile = _foreign_profile(source)
-        fits = max(source.size) <= limits.longest_side
-        keep = kind == "JPEG" and source.mode == "RGB" and fits and orientation == 1 and profile is None
-        if kind in ("JPEG", "MPO") and not fits:  # decode at 1/2, 1/4 or 1/8, never below twice the goal
-            source.draft(None, (2 * limits.longest_side, 2 * limits.longest_side))
-        source.load()
-        picture = _to_rgb(source, profile)
-        if orientation in _UPRIGHT:
-            picture = picture.transpose(_UPRIGHT[orientation])
-        if not fits:
-            picture.thumbnail((limits.longest_side, limits.longest_side), Image.Resampling.LANCZOS)
-        if not keep:
-            out = io.BytesIO()
-            picture.save(out, "JPEG", quality=limits.jpeg_quality)
-            data = out.getvalue()
-        return Picture(
-            bytes=bytes(data),
-            image_id=hashlib.sha256(data).hexdigest()[:IMAGE_ID_LENGTH],
-            format=FORMATS[kind],
-            width=picture.width,
-            height=picture.height,
-            phash=phash(picture),
-        )
+        kind, width, height = FORMATS[source.format or ""], source.width, source.height
+        _check_size(width, height, limits)
+        if kind == "jpeg" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+            raise DecodeError("corrupt", f"{scans} scans, over {MAX_SCANS}")
+        profile = foreign_profile(source.info.get("icc_profile"))
+        ordinary = kind == "jpeg" and source.mode in ("RGB", "L") and profile is None
+        turbo_HWC = _turbo(data, width, height, limits) if ordinary else None
+        rgb_HWC = _pillow(source, profile, limits) if turbo_HWC is None else turbo_HWC
+        orientation = 1 if kind == "jpeg" and "exif" not in source.info else _orientation(source)
+        grey = source.mode == "L"
+    fits = max(width, height) <= limits.longest_side
+    keep = turbo_HWC is not None and fits and orientation == 1 and not grey
+    if not fits:
+        rgb_HWC = shrink(rgb_HWC, fitting(width, height, limits.longest_side))
+    rgb_HWC = upright(rgb_HWC, orientation)
+    if not keep:
+        data = simplejpeg.encode_jpeg(rgb_HWC, limits.jpeg_quality, colorsubsampling="420")
+    return Picture(
+        bytes=bytes(data),
+        image_id=hashlib.sha256(data).hexdigest()[:IMAGE_ID_LENGTH],
+        format=kind,
+        width=rgb_HWC.shape[1],
+        height=rgb_HWC.shape[0],
+        phash=phash(cv2.cvtColor(rgb_HWC, cv2.COLOR_RGB2GRAY)),
+    )
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.max_pixels:
+        raise DecodeError("too_many_pixels", f"{width}x{height}, over {limits.max_pixels}")
+    if min(width, height) < limits.min_side:
+        raise DecodeError("too_small", f"{width}x{height}, a side under {limits.min_side}")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise DecodeError("too_elongated", f"{width}x{height}, over {limits.max_aspect:g} to 1")
+
+
+def _check_webp(data: bytes, limits: Limits) -> None:
+    """Pillow reserves a WebP's whole canvas when it opens it, so its header is read here first."""
+    if data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8X" or len(data) < 30:
+        return  # without VP8X a canvas is at most 16383 px wide and high, and not reserved
+    width = int.from_bytes(data[24:27], "little") + 1
+    height = int.from_bytes(data[27:30], "little") + 1
+    if width * height > limits.max_pixels:
+        raise DecodeError("too_many_pixels", f"{width}x{height}, over {limits.max_pixels}")
+
+
+def _turbo(data: bytes, width: int, height: int, limits: Limits) -> np.ndarray | None:
+    """An ordinary JPEG as RGB, at 1/1 to 1/8; None if its sampling of colour is one that TurboJPEG lacks.
+
+    What libjpeg warns of is an error, but for trifles.
+    """
+    factor = prescale(max(width, height) / limits.longest_side)
+    height, width = -(-height // factor), -(-width // factor)
+    how = {"min_height": height, "min_width": width, "buffer": _buffer(height * width * 3)}
+    try:
+        return simplejpeg.decode_jpeg(data, **how)
+    except ValueError as error:
+        if "determine subsampling" in str(error):
+            return None
+        if not any(words in str(error) for words in HARMLESS):
+            raise
+        return simplejpeg.decode_jpeg(data, **how, strict=False)
+
+
+def _buffer(size: int) -> bytearray | None:
+    """This thread's memory for one decoded picture: overwritten by the next one."""
+    if size > SCRATCH_BYTES:
+        return None
+    if not hasattr(_scratch, "memory"):
+        _scratch.memory = bytearray(SCRATCH_BYTES)
+    return _scratch.memory
+
+
+def _pillow(source: Image.Image, profile: ImageCms.ImageCmsProfile | None, limits: Limits) -> np.ndarray:
+    """Anything else as RGB: the first frame, its colours converted, transparency laid on white."""
+    if source.format in ("JPEG", "MPO"):
+        factor = prescale(max(source.size) / limits.longest_side)
+        source.draft(None, (-(-source.width // factor), -(-source.height // factor)))
+    source.load()
+    return np.array(to_srgb(source, profile))
 
 
 def _orientation(source: Image.Image) -> int:
@@ -117,52 +195,3 @@ def _orientation(source: Image.Image) -> int:
     except Exception:  # broken EXIF says nothing about the picture itself, which may be fine
         return 1
     return value if isinstance(value, int) else 1
-
-
-def _foreign_profile(source: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The colour profile, unless it is absent, unreadable or sRGB already."""
-    raw = source.info.get("icc_profile")
-    if not raw:
-        return None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(raw))
-        return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):  # browsers take it as sRGB, so do we
-        return None
-
-
-def _to_rgb(source: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
-    """The picture in 8-bit sRGB, transparency laid on white."""
-    if source.mode.startswith("I"):  # 16 bits a pixel: convert() would clip instead of scale
-        grey = np.asarray(source).astype(np.int64) >> 8
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if profile is not None and source.mode in ("RGB", "CMYK", "L"):
-        try:
-            converted = ImageCms.profileToProfile(
-                source, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-            if converted is not None:
-                return converted
-        except ImageCms.PyCMSError:  # the profile is for another colour space: as if there were none
-            return source.convert("RGB")
-    if source.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in source.info:
-        rgba = source.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return source if source.mode == "RGB" else source.convert("RGB")
-
-
-@cache
-def _dct_32() -> np.ndarray:
-    """The first 8 rows of the DCT-II of 32 points, (8, 32)."""
-    frequency, point = np.arange(8)[:, None], np.arange(32)[None, :]
-    return np.cos(np.pi * frequency * (2 * point + 1) / 64)
-
-
-def phash(picture: Image.Image) -> str:
-    """64-bit perceptual hash, 16 hex: the signs of the lowest 8x8 DCT terms about their median.
-
-    The same bits as `imagehash.phash`, without the cost of importing and running scipy.
-    """
-    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
-    low = _dct_32() @ grey @ _dct_32().T
-    return f"{int.from_bytes(np.packbits(low > np.median(low)).tobytes(), 'big'):016x}"

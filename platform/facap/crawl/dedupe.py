@@ -1,15 +1,22 @@
-"""Which rows show the very same picture, and which row stands for it.
+"""Which rows show the same picture, and which row stands for it.
 
 >>> duplicates({"b": "x", "a": "x", "c": "y"})
 {'b': 'a'}
 """
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from facap.crawl.likeness import SIDE, thumbnail
+from facap.crawl.near import representatives
 from facap.schemas import OK
 from facap.store import Stage
+
+COLUMNS = ["item_id", "image_id", "status", "width", "height", "phash"]
 
 
 def duplicates(image_ids: Mapping[str, str]) -> dict[str, str]:
@@ -20,14 +27,27 @@ def duplicates(image_ids: Mapping[str, str]) -> dict[str, str]:
     return {item: first[image] for item, image in image_ids.items() if first[image] != item}
 
 
-def mark_duplicates(stage: Stage) -> int:
+def mark_duplicates(stage: Stage, near: bool = True) -> int:
     """Sets `duplicate_of` in the parts of IMAGES, also where an earlier run set it otherwise.
 
-    Only parts that change are written, each atomically, so a kill half-way is made good by the
-    next run. Returns the number of duplicates.
+    Of equal bytes the smallest item_id stays; of pictures that are the same but for size, crop or mark
+    (if `near`) the one with most pixels, and of these the smallest item_id. Only parts that change are
+    written, each atomically, so a kill half-way is made good by the next run. Returns the number of
+    duplicates.
     """
-    rows = stage.read(["item_id", "image_id", "status"]).to_pylist()
-    found = duplicates({r["item_id"]: r["image_id"] for r in rows if r["status"] == OK})
+    rows = stage.read(COLUMNS)
+    rows = rows.filter(pc.equal(rows.column("status"), OK))
+    columns = {name: rows.column(name).to_pylist() for name in ("item_id", "image_id", "phash")}
+    found = duplicates(dict(zip(columns["item_id"], columns["image_id"], strict=True)))
+    if near:
+        pixels = pc.multiply(rows.column("width"), rows.column("height")).to_pylist()
+        firsts = [
+            (-size, item, bits)
+            for item, bits, size in zip(columns["item_id"], columns["phash"], pixels, strict=True)
+            if item not in found
+        ]
+        found |= _near(stage, sorted(firsts))
+        found = {item: found.get(first, first) for item, first in found.items()}
     for part in stage.parts("part-"):
         now = stage.read_part(part, ["item_id", "duplicate_of"])
         wanted = [found.get(item) for item in now.column("item_id").to_pylist()]
@@ -36,3 +56,23 @@ def mark_duplicates(stage: Stage) -> int:
             index = table.schema.get_field_index("duplicate_of")
             stage.replace(part, table.set_column(index, "duplicate_of", pa.array(wanted, pa.string())))
     return len(found)
+
+
+def _near(stage: Stage, firsts: Sequence[tuple[int, str, str]]) -> dict[str, str]:
+    items = [item for _, item, _ in firsts]
+    with tempfile.TemporaryFile() as scratch:  # of millions they need not fit into memory
+
+        def thumbnails_of(places: list[int]) -> np.ndarray:
+            shape = (len(places), SIDE, SIDE, 3)
+            pictures = np.memmap(scratch, np.uint8, "w+", shape=shape)  # type: ignore[call-overload]
+            number_of = {items[place]: number for number, place in enumerate(places)}
+            wanted = pa.array(number_of, pa.string())
+            for part in stage.parts("part-"):
+                some = stage.read_part(part, ["item_id", "bytes"])
+                some = some.filter(pc.is_in(some.column("item_id"), value_set=wanted))
+                for row in some.to_pylist():
+                    pictures[number_of[row["item_id"]]] = thumbnail(row["bytes"])
+            return pictures
+
+        standing = representatives([bits for _, _, bits in firsts], thumbnails_of)
+    return {items[place]: items[leader] for place, leader in enumerate(standing) if leader != place}

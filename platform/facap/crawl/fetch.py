@@ -1,54 +1,43 @@
-"""One URL -> its bytes, or one reason why not. Retries, redirects, limits and robots.txt live here.
+"""One URL -> its bytes, or one reason why not. Retries, redirects and what robots.txt allows live here.
 
-    async with Fetcher(config) as fetcher:
-        body = await fetcher.fetch("https://example.com/a.jpg")     # Fetched, or raises FetchError
+    async with Fetcher(config) as fetcher, fetcher.fetch("https://example.com/a.jpg") as fetched:
+        fetched.body                    # a FetchError is raised instead where there is none
 
-Reasons (`FetchError.status`): bad_url, blocked_address, robots_disallowed, http_<code>, timeout,
-dns, connection, tls, too_large, too_many_redirects, content_encoding.
+The place that a request holds among `max_connections` is given back when the block ends, not when the
+body is there: so the bodies in memory are bounded as well.
 """
 
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from time import time
-from types import TracebackType
+import asyncio
+import contextlib
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from types import SimpleNamespace, TracebackType
 
 import aiohttp
-import stamina
 from aiohttp import ClientTimeout, DummyCookieJar
+from aiohttp.abc import AbstractResolver
 from protego import Protego
 from yarl import URL
 
 import facap
+from facap.crawl import robots
 from facap.crawl.config import CrawlConfig
-from facap.crawl.politeness import ROBOTS_MAX_BYTES, Host
-from facap.crawl.safety import AddressPolicy, BadUrl, BlockedAddress, checked_connector, parse_url
+from facap.crawl.outcome import Elsewhere, Fetched, FetchError, Moved, NotModified
+from facap.crawl.politeness import Host
+from facap.crawl.response import read_response
+from facap.crawl.robots import AGENT, Robots
+from facap.crawl.safety import AddressPolicy, BadUrl, BlockedAddress, checked_connector, host_name, parse_url
 
-AGENT = "facap"  # the product token that robots.txt rules are matched with
-REDIRECTS = (301, 302, 303, 307, 308)
-RETRIED = (408, 429, 500, 502, 503, 504)
-
-
-class FetchError(Exception):
-    """A URL that could not be had; `status` is the reason, `retry_after_s` what the server asked for."""
-
-    def __init__(
-        self, status: str, message: str, retry: bool = False, retry_after_s: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.retry, self.retry_after_s = status, retry, retry_after_s
+MAX_HOSTS = 4096  # remembered at a time; idle ones beyond are forgotten
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """A whole body, and the etag it came with."""
-
-    body: bytes
-    etag: str | None = None
-
-
-@dataclass(frozen=True)
-class _Moved:
-    location: str
+@dataclass
+class _Site:
+    host: Host
+    robots: Robots
 
 
 def user_agent(contact: str) -> str:
@@ -57,27 +46,39 @@ def user_agent(contact: str) -> str:
 
 
 class Fetcher:
-    """Fetches many URLs at once within the limits of `config`. `share` divides the limits per host."""
+    """Fetches many URLs at once within the limits of `config`. Make it inside a running event loop.
 
-    def __init__(self, config: CrawlConfig, share: int = 1) -> None:
-        self.config, self.share = config, share
-        self._hosts: dict[URL, Host] = {}
+    `stay`: a redirect to another host is not followed but raised as Elsewhere, for whoever that host
+    belongs to. `resolver` looks names up, the system's by default.
+    """
 
-    async def __aenter__(self) -> "Fetcher":
-        c = self.config
+    def __init__(
+        self, config: CrawlConfig, stay: bool = False, resolver: AbstractResolver | None = None
+    ) -> None:
+        self.config, self.stay = config, stay
+        self._room = asyncio.Semaphore(max(1, config.max_connections // config.num_workers))
+        self._sites: OrderedDict[str, _Site] = OrderedDict()
         self._session = aiohttp.ClientSession(
-            connector=checked_connector(AddressPolicy(c.allow_networks)),
+            connector=checked_connector(
+                AddressPolicy(config.allow_networks, public=bool(config.contact)), resolver
+            ),
             timeout=ClientTimeout(
-                total=c.total_timeout_s, sock_connect=c.connect_timeout_s, sock_read=c.read_timeout_s
+                total=config.total_timeout_s,
+                connect=config.connect_timeout_s,
+                sock_read=config.read_timeout_s,
             ),
             headers={
-                "User-Agent": user_agent(c.contact),
+                "User-Agent": user_agent(config.contact),
                 "Accept": "image/avif,image/webp,image/*,*/*;q=0.5",
-                "Accept-Encoding": "identity",  # a compressed body could unfold past any cap
+                "Accept-Encoding": "identity",  # a picture is compressed already
             },
+            trace_configs=[_tell_host()],
             auto_decompress=False,
             cookie_jar=DummyCookieJar(),
         )
+        self._session._retry_connection = False  # aiohttp would ask once more by itself, unpaced
+
+    async def __aenter__(self) -> "Fetcher":
         return self
 
     async def __aexit__(
@@ -85,118 +86,137 @@ class Fetcher:
     ) -> None:
         await self._session.close()
 
-    async def fetch(self, address: str) -> Fetched:
-        """The bytes at `address`, after redirects; raises FetchError."""
+    @contextlib.asynccontextmanager
+    async def fetch(
+        self, address: str, hops: int = 0, condition: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Fetched | NotModified]:
+        """What is at `address`, `hops` redirects after the first; `condition`: If-None-Match and such.
+
+        Raises FetchError, or Elsewhere (see `stay`).
+        """
         url = _parsed(address)
-        for _ in range(self.config.max_redirects + 1):
-            host = self._host(url)
-            if self.config.obey_robots and not await host.may_fetch(url, AGENT, self._read_robots):
-                raise FetchError("robots_disallowed", f"robots.txt of {url.host} disallows {url.path}")
-            answer = await self._get(url, host, self.config.max_bytes)
-            if isinstance(answer, Fetched):
-                return answer
-            url = _joined(url, answer.location)
-        raise FetchError("too_many_redirects", f"more than {self.config.max_redirects} redirects")
+        while True:
+            site = self._site(url)
+            await self._check_robots(site, url)
+            with contextlib.ExitStack() as held:
+                answer = await self._get(site.host, url, held, self.config.max_bytes, condition or {})
+                if not isinstance(answer, Moved):
+                    yield answer
+                    return
+            url, before, hops = _joined(url, answer.location), url, hops + 1
+            if hops > self.config.max_redirects:
+                raise FetchError("too_many_redirects", f"more than {self.config.max_redirects} redirects")
+            if self.stay and host_name(url) != host_name(before):
+                raise Elsewhere(str(url), hops)
 
-    def _host(self, url: URL) -> Host:
-        origin = url.origin()
-        if origin not in self._hosts:
-            connections = max(1, self.config.max_connections_per_host // self.share)
-            self._hosts[origin] = Host(self.config.max_rate_per_host / self.share, connections)
-        return self._hosts[origin]
-
-    async def _read_robots(self, url: URL) -> Protego | None:
-        """The rules at `url`. As RFC 9309 says: none exist -> all allowed, server errors -> None."""
-        try:
-            for _ in range(self.config.max_redirects + 1):
-                answer = await self._get(url, self._host(url), ROBOTS_MAX_BYTES)
-                if isinstance(answer, Fetched):
-                    return Protego.parse(answer.body.decode("utf-8", "replace"))
-                url = _joined(url, answer.location)
-        except FetchError as error:
-            if error.status.startswith("http_5") or error.status == "http_429":
-                return None
-            if not error.status.startswith("http_") and error.status != "too_large":
-                raise FetchError(error.status, f"robots.txt of {url.host}: {error}") from error
-        return Protego.parse("")
-
-    async def _get(self, url: URL, host: Host, max_bytes: int) -> Fetched | _Moved:
-        """One URL without following redirects, tried again where that may help."""
+    def _site(self, url: URL) -> _Site:
+        name = host_name(url)
+        if name in self._sites:
+            self._sites.move_to_end(name)
+            return self._sites[name]
+        if len(self._sites) >= MAX_HOSTS:
+            oldest = next(iter(self._sites))
+            if self._sites[oldest].host.idle:
+                del self._sites[oldest]
+            else:
+                self._sites.move_to_end(oldest)
         c = self.config
-        retries = stamina.retry_context(
-            on=self._wait_s,
-            attempts=c.attempts,
-            timeout=None,
-            wait_initial=c.backoff_s,
-            wait_max=c.max_wait_s,
-            wait_jitter=c.backoff_s,
-        )
-        async for attempt in retries:
-            with attempt:
-                async with host.turn():
-                    return await self._request(url, max_bytes)
+        site = _Site(Host(c), Robots(self._read_robots, c.robots_max_age_s, c.breaker_pause_s))
+        self._sites[name] = site
+        return site
+
+    async def _check_robots(self, site: _Site, url: URL) -> None:
+        if not self.config.obey_robots:
+            return
+        rules = await site.robots.rules(url.origin())
+        if not rules.can_fetch(str(url), AGENT):
+            raise FetchError("robots_disallowed", f"robots.txt of {url.host} disallows {url.path}")
+        delay = rules.crawl_delay(AGENT) or 0.0
+        if delay > self.config.max_crawl_delay_s:
+            raise FetchError("robots_disallowed", f"Crawl-delay {delay:g} s, over max_crawl_delay_s")
+        site.host.crawl_delay_s = delay
+
+    async def _read_robots(self, url: URL) -> Protego:
+        try:
+            for _ in range(max(5, self.config.max_redirects) + 1):  # RFC 9309, 2.3.1.2: at least five
+                with contextlib.ExitStack() as held:
+                    answer = await self._get(self._site(url).host, url, held, robots.MAX_BYTES, cut=True)
+                    if isinstance(answer, Fetched):
+                        return robots.parse(answer.body)
+                    assert isinstance(answer, Moved), "nothing conditional was asked"
+                url = _joined(url, answer.location)
+            raise FetchError("too_many_redirects", "of robots.txt")
+        except FetchError as error:
+            return robots.without_rules(error)
+
+    async def _get(
+        self,
+        host: Host,
+        url: URL,
+        held: contextlib.ExitStack,
+        max_bytes: int,
+        condition: Mapping[str, str] | None = None,
+        cut: bool = False,
+    ) -> Fetched | NotModified | Moved:
+        """One URL without following redirects, tried again where that may help; `held` keeps its place."""
+        for attempt in range(1, self.config.attempts + 1):
+            backoff = self.config.backoff_s * 2 ** (attempt - 1)
+            wait = min(backoff + random.uniform(0, self.config.backoff_s), self.config.max_wait_s)
+            try:
+                with contextlib.ExitStack() as place:
+                    async with host.turn(self._room):
+                        place.callback(self._room.release)
+                        answer = await self._request(host, url, max_bytes, condition or {}, cut)
+                    held.push(place.pop_all())
+                    return answer
+            except FetchError as error:
+                if error.retry_after_s is not None and error.retry_after_s > self.config.max_wait_s:
+                    host.give_up(f"asked for {error.retry_after_s:.0f} s of peace, over max_wait_s")
+                    raise
+                if error.retry_after_s is not None or error.status == "http_429":
+                    host.pause(error.retry_after_s or wait)  # it speaks of all our requests, not of this URL
+                if not error.retry or attempt == self.config.attempts:
+                    raise
+            await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _wait_s(self, error: Exception) -> bool | float:
-        """Whether to try again, and after how many seconds if the server said so."""
-        if not isinstance(error, FetchError) or not error.retry:
-            return False
-        if error.retry_after_s is None:
-            return True
-        return error.retry_after_s if error.retry_after_s <= self.config.max_wait_s else False
-
-    async def _request(self, url: URL, max_bytes: int) -> Fetched | _Moved:
+    async def _request(
+        self, host: Host, url: URL, max_bytes: int, condition: Mapping[str, str], cut: bool
+    ) -> Fetched | NotModified | Moved:
+        opt_outs = () if cut else self.config.opt_outs
+        started = monotonic()
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                return await _read(response, max_bytes)
+            async with self._session.get(
+                url, headers=condition, allow_redirects=False, trace_request_ctx=host
+            ) as response:
+                answer = await read_response(response, max_bytes, opt_outs, cut)
+            if isinstance(answer, Fetched):
+                answer = replace(answer, latency_ms=round(1000 * (monotonic() - started)))
+            return answer
         except aiohttp.InvalidURL as error:
             raise FetchError("bad_url", str(error)) from error
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
-            raise FetchError("tls", str(error)) from error
+            raise FetchError("tls", str(error), host_fault=True) from error
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, BlockedAddress):
                 raise FetchError("blocked_address", str(error.os_error)) from error
-            if isinstance(error, aiohttp.ClientConnectorDNSError):
-                raise FetchError("dns", str(error), retry=True) from error
-            raise FetchError("connection", str(error), retry=True) from error
+            status = "dns" if isinstance(error, aiohttp.ClientConnectorDNSError) else "connection"
+            raise FetchError(status, str(error), retry=True, host_fault=True) from error
         except TimeoutError as error:
-            raise FetchError(
-                "timeout", f"no answer in time: {error or 'total time-out'}", retry=True
-            ) from error
+            text = f"no answer in time: {error or 'total time-out'}"
+            raise FetchError("timeout", text, retry=True, host_fault=True) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise FetchError("connection", f"{type(error).__name__}: {error}", retry=True) from error
+            text = f"{type(error).__name__}: {error}"
+            raise FetchError("connection", text, retry=True, host_fault=True) from error
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Fetched | _Moved:
-    headers, code = response.headers, response.status
-    if code in REDIRECTS and "Location" in headers:
-        return _Moved(headers["Location"])
-    if code != 200:
-        wait = _retry_after_s(headers.get("Retry-After"))
-        raise FetchError(f"http_{code}", f"HTTP {code} {response.reason}", code in RETRIED, wait)
-    if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-        raise FetchError("content_encoding", f"asked for plain bytes, got {headers['Content-Encoding']}")
-    if (response.content_length or 0) > max_bytes:
-        raise FetchError("too_large", f"{response.content_length} bytes, more than {max_bytes}")
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > max_bytes:
-            raise FetchError("too_large", f"more than {max_bytes} bytes")
-    return Fetched(bytes(body), headers.get("ETag"))
+def _tell_host() -> aiohttp.TraceConfig:
+    async def sent(session: aiohttp.ClientSession, context: SimpleNamespace, what: object) -> None:
+        context.trace_request_ctx.sent()
 
-
-def _retry_after_s(value: str | None) -> float | None:
-    """Retry-After in seconds from now; it is a number of seconds or an HTTP date."""
-    if value is None:
-        return None
-    try:
-        return max(
-            0.0,
-            float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - time(),
-        )
-    except (ValueError, OverflowError):
-        return None
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(sent)
+    return config
 
 
 def _parsed(address: str) -> URL:

@@ -4,6 +4,7 @@ A manifest is written by others. Without this check one line of it could make th
 the metadata service of a cloud, or a database on the private network (SSRF). The check sits
 where sockets are made, so the address checked is the address connected to: a name that
 resolves to something else a moment later, a redirect, an odd spelling of 127.0.0.1 all end here.
+Public addresses in their turn are owed a User-Agent with a contact: without one they are refused.
 
     >>> is_public(ipaddress.ip_address("::ffff:10.0.0.1"))
     False
@@ -12,6 +13,7 @@ resolves to something else a moment later, a redirect, an odd spelling of 127.0.
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 
@@ -24,7 +26,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only IPv6 space given out so far
-_PROTOCOL = ipaddress.ip_network("192.0.0.0/24")  # RFC 6890; ipaddress calls parts of it global
+_NOT_PUBLIC = [
+    ipaddress.ip_network("192.0.0.0/24"),  # RFC 6890; ipaddress calls parts of it global
+    ipaddress.ip_network("192.88.99.0/24"),  # RFC 7526: relays of 6to4, withdrawn
+    ipaddress.ip_network("168.63.129.16/32"),  # looks public; Azure's machines reach their host there
+    ipaddress.ip_network("3fff::/20"),  # RFC 9637: documentation, too new for ipaddress
+]
 
 
 class BadUrl(ValueError):
@@ -42,7 +49,7 @@ def is_public(address: Address) -> bool:
             address.is_global
             and not address.is_multicast
             and not address.is_reserved
-            and address not in _PROTOCOL
+            and not _is_listed(address)
         )
     if address.ipv4_mapped is not None:
         return is_public(address.ipv4_mapped)
@@ -50,55 +57,64 @@ def is_public(address: Address) -> bool:
         return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     if address.sixtofour is not None:
         return is_public(address.sixtofour)
-    return address in _GLOBAL_UNICAST and address.is_global
+    return address in _GLOBAL_UNICAST and address.is_global and not _is_listed(address)
+
+
+def _is_listed(address: Address) -> bool:
+    return any(address.version == network.version and address in network for network in _NOT_PUBLIC)
 
 
 class AddressPolicy:
-    """Allows public addresses and those in `networks` (CIDRs)."""
+    """Allows those in `networks` (CIDRs) and, if `public`, public addresses."""
 
-    def __init__(self, networks: Iterable[str] = ()) -> None:
-        self.networks = [ipaddress.ip_network(n) for n in networks]
+    def __init__(self, networks: Iterable[str] = (), public: bool = True) -> None:
+        self.networks, self.public = [ipaddress.ip_network(n) for n in networks], public
 
     def allows(self, host: str) -> bool:
         """Whether the numeric address `host` may be connected to."""
         address: Address = ipaddress.ip_address(host.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        return is_public(address) or any(
+        return (self.public and is_public(address)) or any(
             address.version == network.version and address in network for network in self.networks
         )
 
     def refusal(self, host: str) -> BlockedAddress:
         """The error for an address that is not allowed."""
-        return BlockedAddress(f"{host} is not a public address and not in allow_networks")
+        why = "is not a public address and" if self.public else "needs crawl.contact or is private, and is"
+        return BlockedAddress(f"{host} {why} not in allow_networks")
 
 
 class CheckedResolver(AbstractResolver):
-    """Resolves names to allowed addresses only; BlockedAddress if a name has none."""
+    """Resolves names all of whose addresses are allowed; BlockedAddress for any other.
 
-    def __init__(self, policy: AddressPolicy) -> None:
-        self.policy, self.inner = policy, ThreadedResolver()
+    A name with one private address among public ones is somebody's trick or mistake: it is refused whole.
+    """
+
+    def __init__(self, policy: AddressPolicy, inner: AbstractResolver | None = None) -> None:
+        self.policy, self.inner = policy, inner or ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The allowed addresses of `host`."""
+        """The addresses of `host`."""
         found = await self.inner.resolve(host, port, family)
-        allowed = [result for result in found if self.policy.allows(result["host"])]
-        if found and not allowed:
-            raise self.policy.refusal(f"{host} ({found[0]['host']})")
-        return allowed
+        for result in found:
+            if not self.policy.allows(result["host"]):
+                raise self.policy.refusal(f"{host} ({result['host']})")
+        return found
 
     async def close(self) -> None:
         """Nothing is held."""
         await self.inner.close()
 
 
-def checked_connector(policy: AddressPolicy) -> TCPConnector:
+def checked_connector(policy: AddressPolicy, resolver: AbstractResolver | None = None) -> TCPConnector:
     """A connector that makes no socket to an address which `policy` does not allow.
 
     The resolver gives names a clear error; the socket factory is the gate that nothing passes
-    by, literal addresses included. The number of connections is bounded by the caller.
+    by, literal addresses included. The number of connections is bounded by the caller. `resolver`:
+    what looks names up, the system's by default.
     """
 
     def make_socket(info: tuple) -> socket.socket:
@@ -107,11 +123,13 @@ def checked_connector(policy: AddressPolicy) -> TCPConnector:
             raise policy.refusal(address[0])
         return socket.socket(family=family, type=kind, proto=protocol)
 
-    return TCPConnector(resolver=CheckedResolver(policy), socket_factory=make_socket, limit=0)
+    return TCPConnector(resolver=CheckedResolver(policy, resolver), socket_factory=make_socket, limit=0)
 
 
 def parse_url(text: str) -> URL:
     """`text` as an absolute http(s) URL without credentials or fragment; BadUrl says what is wrong."""
+    if re.search(r"[\x00-\x1f\x7f\\]", text.strip()):  # parsers disagree on where the host ends
+        raise BadUrl("the address has a control character or a backslash in it")
     try:
         url = URL(text.strip())
         port, host = url.port, url.raw_host
@@ -124,3 +142,18 @@ def parse_url(text: str) -> URL:
     if url.user is not None or url.password is not None:
         raise BadUrl("the address carries a user name or password")
     return url.with_fragment(None)
+
+
+def host_name(url: URL) -> str:
+    """Whom `url` is asked of, port and scheme left aside: what politeness is owed to."""
+    return (url.raw_host or "").rstrip(".").lower()
+
+
+def is_own(name: str, networks: Iterable[str]) -> bool:
+    """Whether the host `name` is known without a look-up to be in `networks`, so that no contact is owed."""
+    if name == "localhost":
+        return bool(list(networks))
+    try:
+        return AddressPolicy(networks, public=False).allows(name)
+    except ValueError:  # a name, which may be anyone's
+        return False

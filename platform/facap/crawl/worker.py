@@ -1,65 +1,127 @@
-"""The actor of the crawl: batches of ITEMS in, batches of IMAGES out, one row for one row.
+"""The asynchronous actor of the crawl: lanes of VISITS in, rows of IMAGES into the store, one row an item.
 
-One event loop of its own fetches; a few threads decode, since Pillow lets go of the interpreter
-lock. Several batches are in work at a time, so one slow server does not hold up the others.
+Ray Data runs several lanes at a time on the actor's one event loop. Fetching is done there; a few threads
+decode, since Pillow lets go of the interpreter lock. Pictures go from here straight into parts, not through
+Ray, and what a lane returns is only what it has to leave to others: the visits that led to another host.
 """
 
 import asyncio
-import threading
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import pyarrow as pa
-import stamina
+import pyarrow.compute as pc
 
 from facap.crawl.config import CrawlConfig
-from facap.crawl.decode import DecodeError, Limits, normalise
-from facap.crawl.fetch import Fetcher, FetchError
-from facap.schemas import IMAGES, OK, from_rows
+from facap.crawl.decode import DecodeError, limits_of, normalise, use_one_thread
+from facap.crawl.fetch import Fetcher
+from facap.crawl.lanes import VISITS, hosts_of
+from facap.crawl.outcome import Elsewhere, Fetched, FetchError
+from facap.crawl.sink import Sink
+from facap.schemas import OK
+from facap.store import Stage
+
+HOSTS_AT_A_TIME = 32  # in one lane
+ROWS_AT_A_TIME = 1024  # of a host, as Python objects
+PARTS_KEPT = 16  # of the version before: pictures that did not change lie near each other
+
+T = TypeVar("T")
 
 
 class CrawlWorker:
-    """Call it with a table of ITEMS columns; it answers with as many IMAGES rows."""
+    """Call it with a lane; the items of the table that it returns are not done, all others are in `stage`.
 
-    def __init__(self, config: CrawlConfig) -> None:
-        stamina.instrumentation.set_on_retry_hooks([])  # the rows say what failed; no log line a retry
-        self.config = config
-        self.limits = Limits(config.max_pixels, config.longest_side, config.jpeg_quality)
+    `before`: the version whose pictures are asked for again, if they are.
+    """
+
+    def __init__(self, config: CrawlConfig, stage: Stage, before: Stage | None = None) -> None:
+        self.config, self.stage = config, stage
+        use_one_thread()
+        self.limits = limits_of(config)
         self.decoders = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, name="fetch", daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self._open(), self.loop).result()
+        self.known_part = lru_cache(PARTS_KEPT)(before.read_part) if before is not None else None
+        self.done = pa.array(sorted(stage.done("item_id")), pa.string())  # if a worker before us died
+        self.fetcher: Fetcher | None = None
 
-    async def _open(self) -> None:
-        self.slots = asyncio.Semaphore(max(1, self.config.max_connections // self.config.num_workers))
-        self.fetcher = await Fetcher(self.config, share=self.config.num_workers).__aenter__()
+    async def __call__(self, lane: pa.Table) -> pa.Table:
+        if self.fetcher is None:  # not in __init__, which has no event loop
+            self.fetcher = Fetcher(self.config, stay=self.config.num_workers > 1)
+            self.sink = Sink(self.stage, self.config.batch_size)
+        left: list[dict[str, Any]] = []
+        todo = lane.filter(pc.invert(pc.is_in(lane.column("item_id"), value_set=self.done)))
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        items = batch.select(["item_id", "product_id", "category", "url"]).to_pylist()
-        rows = asyncio.run_coroutine_threadsafe(self._crawl_all(items), self.loop).result()
-        return from_rows(rows, IMAGES)
+        async def crawl_host(rows: pa.Table) -> None:
+            at_a_time = 2 * self.config.max_connections_per_host  # some wait between tries
+            await _each(_dicts(rows), min(at_a_time, rows.num_rows), crawl)
 
-    def close(self) -> None:
-        """Ends the connections, the loop and the threads."""
-        asyncio.run_coroutine_threadsafe(self.fetcher.__aexit__(None, None, None), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        async def crawl(visit: dict[str, Any]) -> None:
+            try:
+                await self.sink.add(await self._row(visit))
+            except Elsewhere as led:
+                left.append({**visit, "at": led.url, "hops": led.hops})
+
+        await _each(hosts_of(todo), HOSTS_AT_A_TIME, crawl_host)
+        await self.sink.flush()  # a lane is done when all its rows are in the store
+        return pa.Table.from_pylist(left, schema=VISITS)
+
+    async def close(self) -> None:
+        """Ends connections and threads."""
+        if self.fetcher is not None:
+            await self.fetcher.__aexit__(None, None, None)
         self.decoders.shutdown()
 
-    async def _crawl_all(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return await asyncio.gather(*(self._crawl(item) for item in items))
-
-    async def _crawl(self, item: dict[str, Any]) -> dict[str, Any]:
-        async with self.slots:  # held until decoded, so that bodies waiting for a thread are bounded too
-            try:
-                outcome = await self._picture(item["url"])
-            except (FetchError, DecodeError) as error:
+    async def _row(self, visit: dict[str, Any]) -> dict[str, Any]:
+        try:
+            outcome = await self._picture(visit)
+        except Elsewhere:
+            raise
+        except FetchError as error:
+            if visit["part"] is not None and error.passing:
+                outcome = await self._known(visit)
+            else:
                 outcome = {"status": error.status, "error": str(error)[:500]}
-            except Exception as error:  # a defect of ours must cost one row, not the whole crawl
-                outcome = {"status": "unexpected", "error": f"{type(error).__name__}: {error}"[:500]}
-        return {**item, **outcome, "fetched_at": datetime.now(UTC)}
+        except Exception as error:  # a defect of ours must cost one row, not the whole crawl
+            outcome = {"status": "unexpected", "error": f"{type(error).__name__}: {error}"[:500]}
+        item = {name: visit[name] for name in ("item_id", "product_id", "category", "url")}
+        return {"fetched_at": datetime.now(UTC), **outcome, **item}
 
-    async def _picture(self, url: str) -> dict[str, Any]:
-        fetched = await self.fetcher.fetch(url)
-        picture = await self.loop.run_in_executor(self.decoders, normalise, fetched.body, self.limits)
-        return {"status": OK, "etag": fetched.etag, **vars(picture)}
+    async def _picture(self, visit: dict[str, Any]) -> dict[str, Any]:
+        assert self.fetcher is not None
+        condition = {"If-None-Match": visit["etag"], "If-Modified-Since": visit["last_modified"]}
+        condition = {name: value for name, value in condition.items() if value}
+        async with self.fetcher.fetch(visit["at"], visit["hops"], condition) as fetched:
+            if not isinstance(fetched, Fetched):
+                return {**await self._known(visit), "fetched_at": datetime.now(UTC)}
+            loop = asyncio.get_running_loop()
+            facts = {"body_bytes": len(fetched.body), "latency_ms": fetched.latency_ms}
+            try:
+                picture = await loop.run_in_executor(self.decoders, normalise, fetched.body, self.limits)
+            except DecodeError as error:
+                return {**facts, "status": error.status, "error": str(error)[:500]}
+            known_by = {"etag": fetched.etag, "last_modified": fetched.last_modified}
+            return {**facts, **known_by, "status": OK, **vars(picture)}
+
+    async def _known(self, visit: dict[str, Any]) -> dict[str, Any]:
+        """The row of the version before; its `fetched_at` says when the picture was last confirmed."""
+        assert self.known_part is not None
+        part = await asyncio.to_thread(self.known_part, visit["part"])
+        (row,) = part.filter(pc.equal(part.column("item_id"), visit["item_id"])).to_pylist()
+        return {**row, "duplicate_of": None}
+
+
+async def _each(things: Iterator[T], at_a_time: int, work: Callable[[T], Awaitable[None]]) -> None:
+    """Works on all `things`, some at a time; takes the next one only when it is begun."""
+
+    async def draw() -> None:
+        for thing in things:
+            await work(thing)
+
+    await asyncio.gather(*(draw() for _ in range(at_a_time)))
+
+
+def _dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in rows.to_batches(max_chunksize=ROWS_AT_A_TIME):
+        yield from batch.to_pylist()
