@@ -10,11 +10,13 @@ start their workers within it, neither the imports of the main process. `command
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +35,17 @@ PEER_THREADS = 32  # for each of its processes; 16 to 256 were tried, all within
 PEER_SCRIPT = """
 import json, sys, time
 from img2dataset import download
-started = time.monotonic()
-download(
-    url_list=sys.argv[1], output_folder=sys.argv[2], input_format="txt", output_format="parquet",
-    image_size=int(sys.argv[3]), resize_mode="keep_ratio_largest", resize_only_if_bigger=True,
-    encode_quality=int(sys.argv[4]), encode_format="jpg", processes_count=int(sys.argv[5]),
-    thread_count=int(sys.argv[6]), number_sample_per_shard=int(sys.argv[7]),
-)
-print(json.dumps({"seconds": time.monotonic() - started}))
+if __name__ == "__main__":
+    started = time.monotonic()
+    download(
+        url_list=sys.argv[1], output_folder=sys.argv[2], input_format="txt", output_format="parquet",
+        image_size=int(sys.argv[3]), resize_mode="keep_ratio_largest", resize_only_if_bigger=True,
+        encode_quality=int(sys.argv[4]), encode_format="jpg", processes_count=int(sys.argv[5]),
+        thread_count=int(sys.argv[6]), number_sample_per_shard=int(sys.argv[7]),
+    )
+    print(json.dumps({"seconds": time.monotonic() - started}))
 """
+ENVIRONMENT = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}  # a library of the peer's would ask the network
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,23 @@ class Run:
     server_cpu_s: float
     peak_bytes: int  # memory of its own, all processes together
 
+    @property
+    def images_per_s(self) -> float:
+        """Of wall time."""
+        return self.num_images / self.seconds
+
+    @property
+    def cpu_ms(self) -> float:
+        """An image."""
+        return 1000 * self.cpu_s / self.num_images
+
 
 class Race:
     """`passes` times the photographs of `server`, spread over HOSTS loopback addresses."""
 
     def __init__(self, folder: Path, server: PhotoServer, num_photos: int, passes: int) -> None:
         self.folder, self.server, self.cores = folder, server, len(os.sched_getaffinity(0))
-        self.num_photos, self.started = num_photos, 0
+        self.started, self.last = 0, dict[str, Path]()
         numbers = [(turn, photo) for turn in range(passes) for photo in range(num_photos)]
         self.urls = [
             f"http://127.0.0.{1 + place % HOSTS}:{server.port}/{turn}/{photo}.jpg"
@@ -86,7 +100,7 @@ class Race:
         }  # fmt: skip
         flags = [word for name, value in settings.items() for word in (f"--crawl.{name}", str(value))]
         command = [sys.executable, "-m", "jobs.crawl_images", "--workspace", str(workspace)]
-        run = self._timed([*command, "--catalog.manifest", "race", *flags])
+        run = self._timed([*command, "--catalog.manifest", "race", *flags], workspace)
         (stage_row,) = json.loads((workspace / "logs" / "stages.json").read_text())
         stored = store.require("images").counts
         return self._checked(run, stored.get(OK, 0), stage_row["seconds"])
@@ -101,34 +115,59 @@ class Race:
         shard = -(-len(self.urls) // (6 * self.cores))  # six for each process: none waits long for the last
         numbers = (LONGEST_SIDE, QUALITY, self.cores, PEER_THREADS, shard)
         command = [str(peer_python()), str(script), str(addresses), str(folder / "out"), *map(str, numbers)]
-        run = self._timed(command)
+        run = self._timed(command, folder)
         tables = [pq.read_table(path, columns=["status"]) for path in (folder / "out").glob("*.parquet")]
         stored = sum(table.column("status").to_pylist().count("success") for table in tables)
         return self._checked(
             run, stored, json.loads((folder / "out.log").read_text().splitlines()[-1])["seconds"]
         )
 
-    def _folder(self, name: str) -> Path:
-        self.started += 1
-        folder = self.folder / f"{self.started}-{name}"
-        folder.mkdir()
-        return folder
+    @property
+    def num_images(self) -> int:
+        """Addresses of one run."""
+        return len(self.urls)
 
-    def _timed(self, command: list[str]) -> "_Watched":
+    @property
+    def stored_bytes(self) -> int:
+        """What the last run of ours takes on disk."""
+        return sum(path.stat().st_size for path in (self.last["ours"] / "images").rglob("*.parquet"))
+
+    def stored_by_us(self, numbers: Iterable[int]) -> list[bytes]:
+        """Pictures of the last run, by the place of their address."""
+        rows = Store(str(self.last["ours"])).read("images", ["url", "bytes"]).to_pylist()
+        found = {row["url"]: row["bytes"] for row in rows}
+        return [found[self.urls[number]] for number in numbers]
+
+    def stored_by_peer(self, numbers: Iterable[int]) -> list[bytes]:
+        """Pictures of its last run, by the place of their address."""
+        found: dict[str, bytes] = {}
+        for path in (self.last["peer"] / "out").glob("*.parquet"):
+            found |= {
+                row["url"]: row["jpg"] for row in pq.read_table(path, columns=["url", "jpg"]).to_pylist()
+            }
+        return [found[self.urls[number]] for number in numbers]
+
+    def _folder(self, name: str) -> Path:
+        if name in self.last:
+            shutil.rmtree(self.last[name])
+        self.started += 1
+        self.last[name] = self.folder / f"{self.started}-{name}"
+        self.last[name].mkdir()
+        return self.last[name]
+
+    def _timed(self, command: list[str], folder: Path) -> "_Watched":
         before = self.server.cpu_s()
-        folder = self.folder / sorted(os.listdir(self.folder), key=lambda n: int(n.split("-")[0]))[-1]
         with (folder / "out.log").open("w") as out:
             started = time.monotonic()
-            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT)
             watched = _Watched(process.pid)
             code = process.wait()
             watched.command_seconds = time.monotonic() - started
         watched.stop()
-        if code:
-            raise RuntimeError(
-                f"{command[0]} ended with code {code}: {(folder / 'out.log').read_text()[-2000:]}"
-            )
         watched.server_cpu_s = self.server.cpu_s() - before
+        if code:
+            said = (folder / "out.log").read_text()[-2000:]
+            raise RuntimeError(f"{command[0]} ended with code {code}: {said}")
         return watched
 
     def _checked(self, run: "_Watched", stored: int, seconds: float) -> Run:

@@ -114,12 +114,11 @@ class Fetcher:
         if name in self._sites:
             self._sites.move_to_end(name)
             return self._sites[name]
-        if len(self._sites) >= MAX_HOSTS:
-            oldest = next(iter(self._sites))
-            if self._sites[oldest].host.idle:
-                del self._sites[oldest]
-            else:
-                self._sites.move_to_end(oldest)
+        for _ in range(len(self._sites) if len(self._sites) >= MAX_HOSTS else 0):
+            oldest, site = self._sites.popitem(last=False)
+            if site.host.idle:
+                break
+            self._sites[oldest] = site
         c = self.config
         site = _Site(Host(c), Robots(self._read_robots, c.robots_max_age_s, c.breaker_pause_s))
         self._sites[name] = site

@@ -31,7 +31,7 @@ MOST_KEPT = 48
 MOST_PAIRS = 24
 MOST_REJECTED = 60
 PER_REASON = 8
-THUMB_PX, THUMB_QUALITY = 112, 75
+THUMB_PX, THUMB_QUALITY = 144, 75
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
