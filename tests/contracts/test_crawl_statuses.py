@@ -9,7 +9,7 @@ CRAWL = ROOT / "platform" / "facap" / "crawl"
 
 
 def given() -> set[str]:
-    """First arguments of FetchError and DecodeError, and literal `status` values, wherever the crawl has them."""
+    """First arguments of FetchError and DecodeError, and literal `status` values, all over the crawl."""
     found = {"ok", "vanished"}
     for path in CRAWL.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -27,7 +27,8 @@ def given() -> set[str]:
 def _texts(node: ast.expr) -> set[str]:
     if isinstance(node, ast.JoinedStr):
         return {"http_<code>"}
-    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and re.fullmatch("[a-z_]+", str(n.value))}
+    words = {str(n.value) for n in ast.walk(node) if isinstance(n, ast.Constant)}
+    return {word for word in words if re.fullmatch("[a-z_]+", word)}
 
 
 def test_every_status_is_explained() -> None:
