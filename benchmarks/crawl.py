@@ -8,6 +8,7 @@ Takes about ten minutes. The photographs are not part of the repository.
 import argparse
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -93,7 +94,7 @@ def politeness(folder: Path) -> dict[str, Any]:
     config = CrawlConfig(
         allow_networks=("127.0.0.0/8",), max_rate_per_host=10, max_connections_per_host=2, num_workers=2
     )
-    with ray_session():
+    with ray_session(sys.stdout):
         seen = polite_hosts.measure(Store(str(folder)), polite_hosts.zipf(20, 300), config)
     return {f"politeness_{name}": value for name, value in seen.items()}
 
