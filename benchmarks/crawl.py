@@ -112,8 +112,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of photographs")
-    parser.add_argument("--passes", type=int, default=12, help="addresses of each photograph")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each crawler, in turn")
+    parser.add_argument("--passes", type=int, default=40, help="addresses of each photograph")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each crawler, in turn")
     given = parser.parse_args()
     files = photos(given.photos)
     if not files:
@@ -126,6 +126,7 @@ def main() -> None:
     figures |= safety()
     figures |= mutated_images.decode_mutated(MUTATED)
     near = near_duplicates.measure(files)
+    near["near_duplicate_search_ns_per_pair"] = near_duplicates.search_ns_per_pair()
     near_duplicates.draw(near, near_duplicates.CURVE)
     print(json.dumps(figures | near))
 

@@ -12,6 +12,7 @@ import io
 import json
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,6 +100,15 @@ def measure(files: Sequence[Path]) -> dict[str, Any]:
         "near_duplicate_candidates_recall": round(float(alike.sum()) / truth, 4),
         "near_duplicate_candidates_false": int((~alike).sum()),
     }
+
+
+def search_ns_per_pair(num_hashes: int = 30_000) -> float:
+    """Wall time of the search for candidates, which compares every pair; on all cores, of unlike hashes."""
+    chance = np.random.default_rng(0)
+    whole, inner = chance.integers(0, 256, (2, num_hashes, near.BITS // 8), dtype=np.uint8)
+    started = time.monotonic()
+    assert not near.have_candidates(whole, inner, RADIUS - 30).any()
+    return round(1e9 * (time.monotonic() - started) / num_hashes**2, 3)
 
 
 def _pictures(files: Sequence[Path]) -> tuple[list[str], list[int], list[str], list[bytes]]:

@@ -282,7 +282,15 @@ class Stage:
     def _put(self, path: str, table: pa.Table) -> None:
         self.store._fs.create_dir(self._dir, recursive=True)
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        pq.write_table(table, temporary, filesystem=self.store._fs, compression="zstd")
+        pictures = {field.name for field in table.schema if pa.types.is_binary(field.type)}  # are compressed
+        pq.write_table(
+            table,
+            temporary,
+            filesystem=self.store._fs,
+            compression={name: "none" if name in pictures else "zstd" for name in table.column_names},
+            use_dictionary=[name for name in table.column_names if name not in pictures],
+            write_statistics=[name for name in table.column_names if name not in pictures],
+        )
         self.store._fs.move(temporary, path)
 
     def commit(

@@ -17,6 +17,7 @@ from facap.crawl.phash import BITS, unpack
 RADIUS = 84  # of 256 bits; wide, since likeness.py decides. See docs/crawl.md
 MOST_LOOKS = 16  # candidates of one picture that are looked at, nearest first
 AT_A_TIME = 1024  # pictures
+ASKED_AT_A_TIME = 128  # pictures, each of which all others may be near: their pairs have to fit into memory
 FAR = BITS + 1
 
 
@@ -33,7 +34,7 @@ def representatives(
     """
     result = list(range(len(hashes)))
     whole, inner = unpack(list(hashes))
-    places = np.flatnonzero(_nearest(whole, inner) <= radius).tolist()
+    places = np.flatnonzero(have_candidates(whole, inner, radius)).tolist()
     if not places:
         return result
     pictures = thumbnails_of(places)
@@ -56,20 +57,24 @@ def representatives(
     return result
 
 
-def _nearest(whole: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Bits between each picture and the one most like it, up to FAR; either may be a crop of the other."""
+def have_candidates(whole: np.ndarray, inner: np.ndarray, radius: int) -> np.ndarray:
+    """Whether each picture is within `radius` bits of another; either may be a crop of the other.
+
+    The time grows with the square of the number of pictures: every pair is compared.
+    """
     import faiss
 
-    least = np.full(len(whole), FAR)
-    for stored, asked in ((whole, whole), (whole, inner), (inner, whole)):
-        index = faiss.IndexBinaryFlat(BITS)
-        index.add(stored)
-        for start in range(0, len(asked), AT_A_TIME):
-            block = slice(start, start + AT_A_TIME)
-            bits, found = index.search(asked[block], min(2, len(stored)))
-            others = found != np.arange(len(asked))[block, None]
-            least[block] = np.minimum(least[block], np.where(others & (found >= 0), bits, FAR).min(axis=1))
-    return least
+    found = np.zeros(len(whole), bool)
+    index = faiss.IndexBinaryFlat(BITS)
+    index.add(whole)
+    for asked in (whole, inner):
+        for start in range(0, len(asked), ASKED_AT_A_TIME):
+            block = asked[start : start + ASKED_AT_A_TIME]
+            limits, _, others = index.range_search(block, radius + 1)  # it gives what is nearer than that
+            places = np.repeat(np.arange(start, start + len(block)), np.diff(limits).astype(np.int64))
+            apart = others != places
+            found[places[apart]] = found[others[apart]] = True
+    return found
 
 
 class _Leaders:

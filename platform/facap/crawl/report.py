@@ -126,7 +126,7 @@ def _short(number: float) -> str:
     """
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
-            return f"{number / size:.3g}{unit}" if number < 10 * size else f"{number / size:.0f}{unit}"
+            return f"{number / size:.2g}{unit}" if number < 10 * size else f"{number / size:.0f}{unit}"
     return f"{number:g}"
 
 
