@@ -253,14 +253,15 @@ class Stage:
         assert self.schema is not None
         self._put(f"{self._dir}/{part}", conform(table, self.schema))
 
-    def drop_repeated(self) -> None:
-        """Keeps one row a key, a good one if there is one.
+    def drop_repeated(self) -> list[str]:
+        """Keeps one row a key, a good one if there is one; returns the parts that hold them.
 
         A task that is run again may split its rows otherwise, and a worker that outlives a killed
         run may write rows that the next run has taken up.
         """
         assert self.schema is not None
         seen: set[tuple] = set()
+        kept = []
         for part in [*self.parts("part-"), *self.parts("failed-")]:
             columns = self.store._read_part(f"{self._dir}/{part}", key_columns(self.schema))
             first = []
@@ -269,9 +270,12 @@ class Stage:
                 seen.add(key)
             if not any(first):
                 self.store._fs.delete_file(f"{self._dir}/{part}")
-            elif not all(first):
+                continue
+            kept.append(part)
+            if not all(first):
                 rows = self.store._read_part(f"{self._dir}/{part}", None)
                 self.replace(part, rows.filter(pa.array(first)))
+        return kept
 
     def _write_part(self, prefix: str, table: pa.Table) -> None:
         if table.num_rows:
@@ -307,12 +311,11 @@ class Stage:
         counts: dict[str, int] = {}
         rows = 0
         if self.schema is not None:
-            self.drop_repeated()
-            names = self.parts()
+            names = self.drop_repeated()  # and not what such a worker writes from here on
             columns = ["status"] if "status" in self.schema.names else self.schema.names[:1]
-            column = self.read(columns).column(0)
-            rows = len(column)
-            counts = dict(Counter(column.to_pylist())) if columns == ["status"] else {OK: rows}
+            values = [v for name in names for v in self.read_part(name, columns).column(0).to_pylist()]
+            rows = len(values)
+            counts = dict(Counter(values)) if columns == ["status"] else {OK: rows}
             if rows == 0:
                 raise ContractError(f"{dataset_name(self.schema)}: refusing to commit a dataset of no rows")
         else:

@@ -250,3 +250,22 @@ def test_a_writer_killed_at_any_moment_leaves_whole_parts_only(store: Store):
         assert len(done) == stage.read(["reference_id"]).num_rows
         assert len(done) % 200 == 0
     assert json.loads(json.dumps(stage.commit({}, {}).counts)) == {"ok": len(done)}
+
+
+def test_what_a_worker_writes_after_the_commit_began_is_not_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A worker may outlive its killed driver and write rows that the next run has taken up."""
+    stage = Store(str(tmp_path)).stage("pairs", PAIRS, "k")
+    rows = [pair(letter) for letter in "abcdef"]
+    stage.write(from_rows(rows, PAIRS))
+    look = stage.drop_repeated
+
+    def late() -> list[str]:
+        kept = look()
+        stage.write(from_rows(rows[:3], PAIRS))
+        return kept
+
+    monkeypatch.setattr(stage, "drop_repeated", late)
+    assert stage.commit({}, {}).rows == 6
+    assert stage.store.read("pairs").num_rows == 6 and stage.read().num_rows == 9
