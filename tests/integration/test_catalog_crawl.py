@@ -1,11 +1,7 @@
 """The demo catalogue rendered, served and crawled for real, faults, failures and kills included."""
 
 import io
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -132,59 +128,3 @@ def test_rendering_goes_on_where_it_stopped(shop: tuple[Store, CatalogConfig], t
     (folder / "images" / "P00001-2.jpg").unlink()
     assert demo.build(store, config, quiet("catalog")) == str(folder)
     assert {p.name: p.read_bytes() for p in folder.rglob("*.*")} == first
-
-
-def _start(workspace: Path, port: int) -> subprocess.Popen:
-    script = Path(__file__).with_name("crawl_demo.py")
-    return subprocess.Popen(
-        [sys.executable, str(script), str(workspace), str(port), "60"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # a group of its own, Ray's processes included
-    )
-
-
-def _kill(process: subprocess.Popen) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait(30)
-
-
-def test_a_killed_crawl_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    port = free_port()
-    process = _start(tmp_path, port)
-    try:
-        deadline = time.monotonic() + 240
-        while not (parts := list(tmp_path.glob("images/data-*/part-*.parquet"))):
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate(timeout=5)
-            time.sleep(0.02)
-    finally:
-        _kill(process)
-    assert not (tmp_path / "images" / "manifest.json").exists()
-    saved = {p.name: p.stat().st_mtime_ns for p in parts}
-    done = sum(pq.ParquetFile(p).metadata.num_rows for p in parts)
-    process = _start(tmp_path, port)
-    try:
-        output, _ = process.communicate(timeout=240)
-    finally:
-        _kill(process)
-    assert process.returncode == 0, output
-    store = Store(str(tmp_path))
-    rows, items = store.read("images").to_pylist(), store.read("items", ["item_id"]).column(0).to_pylist()
-    assert 0 < done < len(items) == len(rows)
-    assert sorted(r["item_id"] for r in rows) == sorted(items)
-    kept = [r for r in rows if r["status"] == OK and not r["duplicate_of"]]
-    assert len(kept) == len({r["image_id"] for r in kept}) == 120
-    # The parts of the first run are there still, untouched but for marks of duplicates.
-    marked = {p.name for p in tmp_path.glob("images/data-*/part-*.parquet") if _has_marks(p)}
-    for name, written in saved.items():
-        (path,) = tmp_path.glob(f"images/data-*/{name}")
-        assert name in marked or path.stat().st_mtime_ns == written
-
-
-def _has_marks(part: Path) -> bool:
-    column = pq.ParquetFile(part).read(["duplicate_of"]).column(0)
-    return column.null_count < len(column)
