@@ -4,6 +4,8 @@
 const PAGE = 48;
 const MAX_UPLOAD_BYTES = 8 * 1024 * 1024;
 const NUM_RESULTS = 40;
+const TRIES = 5; // of a request that a busy server refuses, and of a picture that does not come
+const LONGEST_WAIT_S = 8;
 const EXAMPLES = {
   dress: ["in navy", "without sleeves", "in a striped design", "with a maxi length", "fastened with a belt"],
   jacket: ["in black", "with a hood", "in leather fabric", "fastened with a zip", "with patch pockets"],
@@ -45,16 +47,29 @@ class ServerError extends Error {
   }
 }
 
+// Milliseconds until try `number` + 1: what the server asks for, else longer each time; never all pages at once.
+function pause(number, retryAfter) {
+  const seconds = Math.min(Number(retryAfter) || 0.25 * 2 ** number, LONGEST_WAIT_S);
+  return 1000 * seconds * (0.5 + Math.random());
+}
+
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
 async function ask(url, options = {}) {
   state.busy?.abort();
   const controller = new AbortController();
   state.busy = controller;
   let response;
-  try {
-    response = await fetch(url, { ...options, signal: controller.signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ServerError("The server cannot be reached.", "Is it still running?");
+  for (let number = 1; ; number++) {
+    try {
+      response = await fetch(url, { ...options, signal: controller.signal });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ServerError("The server cannot be reached.", "Is it still running?");
+    }
+    if (response.status !== 503 || number === TRIES) break;
+    await sleep(pause(number, response.headers.get("Retry-After")));
+    controller.signal.throwIfAborted();
   }
   const body = await response.json().catch(() => null);
   if (!response.ok) {
@@ -104,6 +119,12 @@ function card(item, rank) {
   image.height = 320;
   image.loading = rank !== undefined && rank <= 12 ? "eager" : "lazy";
   image.decoding = "async";
+  let number = 0;
+  image.addEventListener("error", async () => {
+    if (++number === TRIES) return;
+    await sleep(pause(number));
+    if (image.isConnected) image.src = imageUrl(item.image_id);
+  });
   picture.append(image);
   const caption = element("span", "caption");
   if (rank === undefined) {

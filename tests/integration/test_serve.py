@@ -34,18 +34,12 @@ def made(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="module")
-def config(made: Made, tmp_path_factory: pytest.TempPathFactory) -> ServeConfig:
-    """The shipped Serve config with queues so short that a test can fill them."""
+def config() -> ServeConfig:
+    """The shipped Serve config on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    file = tmp_path_factory.mktemp("config") / "serve.yaml"
-    text = CONFIG_FILE.read_text()
-    for name, value in (("max_ongoing_requests", 4), ("max_queued_requests", 4)):
-        old = next(line for line in text.splitlines() if line.strip().startswith(name))
-        text = text.replace(old, f"{old.partition(':')[0]}: {value}")
-    file.write_text(text)
-    return ServeConfig(port=port, config_file=str(file), ready_timeout_s=400)
+    return ServeConfig(port=port, ready_timeout_s=400)
 
 
 @pytest.fixture(scope="module")
@@ -159,19 +153,6 @@ def test_bad_searches(client: httpx.Client, status: int, said: str, request_: di
     assert body["expected"]
 
 
-def test_too_many_requests_are_refused_not_queued(client: httpx.Client, site: str, made: Made) -> None:
-    def ask(number: int) -> int:
-        reference = made.image_ids[number % 40]
-        return httpx.post(
-            f"{site}/api/search", json={"reference_id": reference, "text": "red"}, timeout=60
-        ).status_code
-
-    with concurrent.futures.ThreadPoolExecutor(60) as pool:
-        statuses = list(pool.map(ask, range(240)))
-    assert set(statuses) == {200, 503}
-    assert post(client, reference_id=made.image_ids[0], text="in red").status_code == 200
-
-
 # --- the catalogue and the page -------------------------------------------------------------------
 
 
@@ -278,5 +259,66 @@ def test_the_page_in_chromium(site: str, made: Made, tmp_path: Path) -> None:
         page.get_by_role("button", name="Search").click()
         page.wait_for_selector("#notice:not([hidden])")
         assert "cut off" in page.locator("#notice").inner_text()
-        # 400: the broken upload; 503: this service queues four requests, the page asks for twenty pictures
-        assert all("400" in problem or "503" in problem for problem in problems), problems
+        assert len(problems) == 1 and "400" in problems[0], problems  # the broken upload
+
+
+def test_the_page_asks_again_when_it_is_refused(site: str, made: Made) -> None:
+    from playwright.sync_api import Route, expect
+
+    from benchmarks.take_screenshot import browser_path, open_page, wait_for_pictures
+
+    if browser_path() is None:
+        pytest.skip("no chromium on this machine")
+    refused: dict[str, int] = {}
+
+    def refuse_twice(route: Route) -> None:
+        asked = refused.get(route.request.url, 0)
+        refused[route.request.url] = asked + 1
+        if asked < 2:
+            route.fulfill(status=503, headers={"Retry-After": "0.1"}, json={"error": "", "expected": ""})
+        else:
+            route.continue_()
+
+    with open_page(site, width=1280, height=900) as page:
+        page.route("**/images/*.jpg", refuse_twice)
+        page.route("**/api/**", refuse_twice)
+        page.reload()
+        page.locator("#grid .card[data-id]").first.click(timeout=60_000)
+        page.locator("#text").fill("in red")
+        page.keyboard.press("Enter")
+        expect(page.locator("#grid .rank")).to_have_count(38, timeout=60_000)
+        wait_for_pictures(page)
+        assert page.locator("#notice").is_hidden()
+        assert refused[f"{site}/api/search"] == 3
+        page.unroute("**/api/**")
+        page.route("**/api/search", lambda route: route.fulfill(status=503, json={}))
+        page.get_by_role("button", name="Search").click()
+        page.wait_for_selector("#notice:not([hidden])")  # patience ends
+        assert "busy" in page.locator("#notice").inner_text()
+
+
+# --- overload -------------------------------------------------------------------------------------
+
+
+def test_too_many_requests_are_refused_not_queued(
+    client: httpx.Client, site: str, made: Made, config: ServeConfig, tmp_path: Path
+) -> None:
+    text = CONFIG_FILE.read_text()  # with queues so short that a test can fill them
+    for name in ("max_ongoing_requests", "max_queued_requests"):
+        old = next(line for line in text.splitlines() if line.strip().startswith(name))
+        text = text.replace(old, f"{old.partition(':')[0]}: 4")
+    short = tmp_path / "serve.yaml"
+    short.write_text(text)
+    where = (made.store.root, made.model_folder, VERSION, made.store.folder("index"))
+    deploy(config.model_copy(update={"config_file": str(short)}), *where)
+
+    def ask(number: int) -> int:
+        reference = made.image_ids[number % 40]
+        return httpx.post(
+            f"{site}/api/search", json={"reference_id": reference, "text": "red"}, timeout=60
+        ).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:
+        statuses = list(pool.map(ask, range(240)))
+    assert set(statuses) == {200, 503}
+    assert post(client, reference_id=made.image_ids[0], text="in red").status_code == 200
