@@ -7,7 +7,9 @@ A picture takes the nearest one before it that stands for itself and is the same
 stands for itself. So every duplicate was compared with its very representative: alikeness is not handed on.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -40,20 +42,23 @@ def representatives(
     pictures = thumbnails_of(places)
     whole, inner = whole[places], inner[places]
     leaders = _Leaders(whole, inner)
-    for start in range(0, len(places), AT_A_TIME):
-        block = range(start, min(start + AT_A_TIME, len(places)))
-        known = leaders.near(block, radius)
-        new: list[int] = []
-        for number in block:
-            among_new = _distances(whole, inner, number, new)
-            candidates = [*known[number - start], *(c for c in among_new if c[0] <= radius)]
-            for _, leader in sorted(candidates)[:MOST_LOOKS]:
-                if difference(pictures[leader], pictures[number]) <= same:
-                    result[places[number]] = places[leader]
-                    break
-            else:
-                new.append(number)
-        leaders.add(new)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="likeness") as threads:
+        for start in range(0, len(places), AT_A_TIME):
+            block = range(start, min(start + AT_A_TIME, len(places)))
+            known = leaders.near(block, radius)
+            new: list[int] = []
+            for number in block:
+                among_new = _distances(whole, inner, number, new)
+                candidates = sorted([*known[number - start], *(c for c in among_new if c[0] <= radius)])
+                nearest = [leader for _, leader in candidates[:MOST_LOOKS]]
+                apart = threads.map(difference, pictures[nearest], [pictures[number]] * len(nearest))
+                for leader, by in zip(nearest, apart, strict=True):
+                    if by <= same:
+                        result[places[number]] = places[leader]
+                        break
+                else:
+                    new.append(number)
+            leaders.add(new)
     return result
 
 
