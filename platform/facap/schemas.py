@@ -144,15 +144,15 @@ TRIPLETS = _schema(
 
 EMBEDDINGS = _schema(
     "EMBEDDINGS",
-    1,
+    2,
     "image_id",
     [
         _field("image_id", pa.string(), "the embedded picture", True),
         _field("item_id", pa.string(), "its row in IMAGES", True),
         _field("product_id", pa.string(), "from IMAGES", True),
         _field("category", pa.string(), "from IMAGES", True),
-        _field("vector", pa.list_(pa.float32()), "flattened n_t unit rows, n_t*d_c long", True),
-        _field("model_version", pa.string(), "the registry version that embedded it", True),
+        _field("vector", pa.list_(pa.float32()), "unit length; FashionBLIP-2: n_t*d_c numbers", True),
+        _field("model_version", pa.string(), "the model that embedded it, by its weights", True),
     ],
 )
 

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -118,7 +119,8 @@ def test_mining_again_reuses_and_a_killed_run_adds_only_what_is_missing(
 def test_too_many_images_without_a_pair_stop_the_stage(
     store: Store, pairs: list[dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mining, "embed", lambda *_: {})  # as if all pictures were damaged
+    nothing = np.zeros((0, 128), np.float32)
+    monkeypatch.setattr(mining, "read_vectors", lambda *_: ([], nothing))  # as if all were damaged
     strict = PAIRS_CONFIG.model_copy(update={"max_similarity": 0.9})
     with pytest.raises(StageFailed, match="59 no_vector"):
         mining.run(store, strict, Progress("pairs"))
@@ -190,30 +192,35 @@ def test_evaluation_scores_model_and_baselines(store: Store, pairs: list[dict]) 
 
 
 def test_actor_rows_are_the_vectors_of_the_encoders(store: Store, pairs: list[dict]) -> None:
-    import numpy as np
-
-    from facap.evaluate.embed import Scored, _Embedder
-    from facap.model.baselines import Baseline
+    from facap.evaluate.embed import EmbedQueries
+    from facap.model.baselines import MODES, Baseline, compose
+    from facap.model.embed import EmbedPictures, base_model
+    from facap.model.encoder import Encoder
     from facap.model.preprocess import decode
 
+    base = "facap/tiny-retrieval"
+    write_model(store)
     ids = sorted(pair["reference_id"] for pair in pairs)[:3]  # some rows of the fixture do not decode
-    images = store.read("images").select(["image_id", "bytes"])
+    images = store.read("images")
     images = images.filter(pc.is_in(images.column("image_id"), pa.array(ids)))
-    ids = images.column("image_id").to_pylist()
-    asked = {ids[0]: [(5, "make it blue")], ids[2]: [(6, "make it red"), (7, "give it a belt")]}
-    rows = _Embedder([Scored("sum", "facap/tiny-retrieval", "sum")], asked, batch_size=2)(images).to_pylist()
     pictures = {row["image_id"]: decode(row["bytes"]) for row in images.to_pylist()}
-    baseline = Baseline.load("facap/tiny-retrieval", "sum")
-    for row in rows:
-        picture = pictures[row["image_id"]]
-        texts = dict(asked.get(row["image_id"], []))
-        query = row["query"]
-        expected = (
-            baseline.candidates([picture]) if query is None else baseline.queries([picture], [texts[query]])
-        )
-        np.testing.assert_allclose(row["sum"], expected[0], atol=1e-4)
-    assert sorted(row["query"] for row in rows if row["query"] is not None) == [5, 6, 7]
-    assert sorted(row["image_id"] for row in rows if row["query"] is None) == sorted(ids)
+    asked = {ids[0]: [(5, "make it blue")], ids[2]: [(6, "make it red"), (7, "give it a belt")]}
+    found = EmbedQueries(store.folder("model"), base, asked, batch_size=2)(images)
+    rows = {row["query"]: row for row in found.to_pylist()}
+    assert sorted(rows) == [5, 6, 7]
+    gallery = {
+        row["image_id"]: row["vector"] for row in EmbedPictures(base_model(base), 1, 2)(images).to_pylist()
+    }
+    assert sorted(gallery) == sorted(set(images.column("image_id").to_pylist()))
+    encoder = Encoder.load(store.folder("model"))
+    for image_id, texts in asked.items():
+        for number, text in texts:
+            both = encoder.queries([pictures[image_id]], [text])
+            np.testing.assert_allclose(rows[number]["both"], both[0], atol=1e-4)
+            parts = (np.array([gallery[image_id]]), np.array([rows[number]["text"]]))
+            for mode in MODES:
+                expected = Baseline.load(base, mode).queries([pictures[image_id]], [text])
+                np.testing.assert_allclose(compose(mode, *parts), expected, atol=1e-4)
 
 
 def test_no_test_query_is_a_clear_error(store: Store, pairs: list[dict]) -> None:

@@ -20,8 +20,8 @@ from facap.index.build import (
     write_index,
 )
 from facap.index.config import IndexConfig
-from facap.index.embed import Unembedded, kept, vectors
 from facap.index.search import CatalogIndex
+from facap.model.embed import Unembedded, kept, vectors
 from facap.schemas import CATEGORIES, EMBEDDINGS, from_rows
 
 

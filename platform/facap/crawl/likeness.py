@@ -20,7 +20,7 @@ MOST_SKEW = 0.04
 LEAST_OVERLAP = 0.8  # of the area
 NOTHING_IN_COMMON = float("inf")
 COARSE = 4  # a picture's sides in fields whose mean colours are compared first, which is 30 times quicker
-MOST_COARSE = 25.0  # of 255; of photographs and their copies none was further apart than 22, see docs/crawl.md
+MOST_COARSE = 25.0  # of 255; no photograph and its copy were further apart than 22, see docs/log.md
 
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 1e-3)
 _BLUR = 5  # px, while the map is fitted

@@ -1,10 +1,10 @@
-"""Pictures of the gallery and queries of the test split -> vectors of every scored model, on Ray actors.
+"""What is scored -> vectors of the gallery and of the queries, on Ray actors.
 
-Each picture is read and decoded once; the actor that has it makes its gallery vector and the vectors
-of the queries whose reference it is, by every model.
+The galleries are EMBEDDINGS, of the trained model and of the base checkpoint that the baselines share. Of
+the queries the actors embed what no gallery has: picture and text together by FashionBLIP-2, the text alone
+by the base. The picture of a baseline's query is its reference's vector in the gallery.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,19 @@ import pyarrow.compute as pc
 
 from facap.dataflow import read_parts
 from facap.evaluate.config import EvaluateConfig
-from facap.evaluate.protocol import Candidate, Query, Vectors
+from facap.evaluate.protocol import Query, Vectors
+from facap.model.embed import (
+    BASE,
+    TRAINED,
+    Workers,
+    base_model,
+    embed,
+    kept,
+    read_vectors,
+    require_all,
+    trained_model,
+)
 from facap.progress import Progress
-from facap.schemas import OK
 from facap.store import Store
 
 if TYPE_CHECKING:
@@ -27,124 +37,104 @@ Asked = dict[str, list[tuple[int, str]]]  # reference image_id -> its queries: n
 
 @dataclass(frozen=True)
 class Scored:
-    """A model or a baseline: its name in METRICS and where its weights are."""
+    """A model or a baseline: its name in METRICS, and of a baseline its mode; None for FashionBLIP-2."""
 
     version: str
-    source: str
-    mode: "Mode | None" = None  # of a baseline; None for FashionBLIP-2
-
-    @property
-    def gallery(self) -> str:
-        """Models that name the same gallery embed candidates alike: the baselines on one base do."""
-        return self.source if self.mode else self.version
-
-    def load(self) -> Any:
-        """Its Encoder or Baseline."""
-        from facap.model.baselines import Baseline
-        from facap.model.encoder import Encoder
-
-        return Baseline.load(self.source, self.mode) if self.mode else Encoder.load(self.source)
+    mode: "Mode | None" = None
 
 
-def embed(
+def embed_scored(
     store: Store,
     scored: list[Scored],
+    base: str,
     queries: list[Query],
-    gallery: list[Candidate],
     config: EvaluateConfig,
     progress: Progress,
 ) -> dict[str, Vectors]:
-    """Model version -> its vectors of the gallery and the queries."""
+    """Version -> its vectors of all kept pictures and of the queries. `base`: the baselines' checkpoint."""
+    from facap.model.baselines import compose
+
+    workers = Workers(num_actors=config.num_workers, batch_size=config.batch_size)
+    galleries: dict[str, dict[str, np.ndarray]] = {}
+    for name, model in ((BASE, base_model(base)), (TRAINED, trained_model(store.folder("model")))):
+        require_all(embed(store, name, model, workers, progress), "evaluate")
+        galleries[name] = dict(zip(*read_vectors(store, name), strict=True))
+    both_QD, text_QD = _embed_queries(store, base, queries, config, progress)
+    picture_QD = np.stack([galleries[BASE][query.reference_id] for query in queries])
+    return {
+        one.version: Vectors(galleries[BASE], compose(one.mode, picture_QD, text_QD))
+        if one.mode
+        else Vectors(galleries[TRAINED], both_QD)
+        for one in scored
+    }
+
+
+def _embed_queries(
+    store: Store, base: str, queries: list[Query], config: EvaluateConfig, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and text by the trained model, text by the base; both in the order of the queries."""
     import ray
 
     asked: Asked = {}
     for number, query in enumerate(queries):
         asked.setdefault(query.reference_id, []).append((number, query.text))
-    wanted = pa.array([candidate.image_id for candidate in gallery], pa.string())
-    columns = ["image_id", "bytes", "status", "duplicate_of"]
-    images = read_parts(store, "images", columns)
-    selected = images.map_batches(_Select(wanted), batch_format="pyarrow", batch_size=None)
-    embedded = selected.map_batches(
-        _Embedder,
-        fn_constructor_kwargs={"scored": scored, "asked": asked, "batch_size": config.batch_size},
+    images = read_parts(store, "images", ["image_id", "bytes", "status", "duplicate_of"])
+    embedded = images.map_batches(
+        EmbedQueries,
+        fn_constructor_args=(store.folder("model"), base, asked, config.batch_size),
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(
             min_size=1, max_size=config.num_workers, initial_size=config.num_workers
         ),
-        num_cpus=0.5,  # with whole ones, two actors on two cores would leave none to list the files with
+        num_cpus=0.5,  # with whole ones, two actors on two cores would leave none to read the parts with
     )
-    galleries: dict[str, dict[str, np.ndarray]] = {one.version: {} for one in scored}
-    found: dict[str, dict[int, np.ndarray]] = {one.version: {} for one in scored}
-    total, done = len(gallery) + len(queries), 0
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     batch: Any
     for batch in embedded.iter_batches(batch_format="pyarrow", batch_size=None):
-        ids, numbers = batch.column("image_id").to_pylist(), batch.column("query").to_pylist()
-        for one in scored:
-            for image_id, number, vector in zip(ids, numbers, _matrix(batch, one.version), strict=True):
-                if number is None:
-                    galleries[one.version][image_id] = vector
-                else:
-                    found[one.version][number] = vector
-        done += len(ids)
-        progress.update(done, total, "pictures and queries")
-    return {
-        version: Vectors(galleries[version], np.stack([found[version][i] for i in range(len(queries))]))
-        for version in galleries
-    }
+        columns = (batch.column(name).to_pylist() for name in ("query", "both", "text"))
+        found |= {number: (both, text) for number, both, text in zip(*columns, strict=True)}
+        progress.update(len(found), len(queries), "queries")
+    both, text = zip(*(found[number] for number in range(len(queries))), strict=True)
+    return np.array(both, np.float32), np.array(text, np.float32)
 
 
-def _matrix(batch: pa.Table, name: str) -> np.ndarray:
-    flat = batch.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(batch.num_rows, -1) if batch.num_rows else flat
+class EmbedQueries:
+    """A Ray actor: rows of IMAGES -> number and vectors of the queries that start from them."""
 
+    def __init__(self, model_folder: str, base: str, asked: Asked, batch_size: int) -> None:
+        import torch
 
-class _Select:
-    """IMAGES rows -> image_id and bytes of the kept ones that are wanted."""
+        from facap.model.baselines import Baseline
+        from facap.model.encoder import Encoder
 
-    def __init__(self, wanted: pa.Array) -> None:
-        self.wanted = wanted
+        torch.set_num_threads(1)  # actors stand side by side
+        self.encoder = Encoder.load(model_folder)
+        self.base = Baseline.load(base, "text_only")
+        self.asked, self.batch_size = asked, batch_size
+        self.wanted = pa.array(sorted(asked), pa.string())
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        kept = pc.and_(pc.equal(images.column("status"), OK), pc.is_null(images.column("duplicate_of")))
-        kept = pc.and_(kept, pc.is_in(images.column("image_id"), self.wanted))
-        return images.filter(kept).select(["image_id", "bytes"])
-
-
-class _Embedder:
-    """A Ray actor: pictures -> a row each, and a row for each of their queries; a column a model."""
-
-    def __init__(self, scored: list[Scored], asked: Asked, batch_size: int) -> None:
-        self.encoders = {one: one.load() for one in scored}
-        self.asked, self.batch_size = asked, batch_size
-
-    def __call__(self, block: pa.Table) -> pa.Table:
         from facap.model.preprocess import decode
 
-        pictures = {row["image_id"]: decode(row["bytes"]) for row in block.to_pylist()}
-        ids = sorted(pictures)
-        asked = [
-            (image_id, number, text) for image_id in ids for number, text in self.asked.get(image_id, [])
+        images = kept(images)
+        images = images.filter(pc.is_in(images.column("image_id"), self.wanted))
+        mine = [
+            (number, decode(row["bytes"]), text)
+            for row in images.to_pylist()
+            for number, text in self.asked[row["image_id"]]
         ]
-        columns = {
-            "image_id": pa.array(ids + [image_id for image_id, _, _ in asked], pa.string()),
-            "query": pa.array([None] * len(ids) + [number for _, number, _ in asked], pa.int64()),
-        }
-        galleries: dict[str, list[np.ndarray]] = {}
-        for one, encoder in self.encoders.items():
-            if one.gallery not in galleries:
-                galleries[one.gallery] = [
-                    vector
-                    for some in _batches(ids, self.batch_size)
-                    for vector in encoder.candidates([pictures[image_id] for image_id in some])
-                ]
-            vectors = list(galleries[one.gallery])
-            for few in _batches(asked, self.batch_size):
-                texts = [text for _, _, text in few]
-                vectors += list(encoder.queries([pictures[image_id] for image_id, _, _ in few], texts))
-            columns[one.version] = pa.array(vectors, pa.list_(pa.float32()))
-        return pa.table(columns)
-
-
-def _batches(items: list, size: int) -> Iterator[list]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+        both: list[Any] = []
+        plain: list[Any] = []
+        for start in range(0, len(mine), self.batch_size):
+            some = mine[start : start + self.batch_size]
+            pictures, texts = [picture for _, picture, _ in some], [text for _, _, text in some]
+            both += list(self.encoder.queries(pictures, texts))
+            plain += list(self.base.texts(texts))
+        return pa.table(
+            {
+                "query": pa.array([number for number, _, _ in mine], pa.int64()),
+                "both": pa.array(both, pa.list_(pa.float32())),
+                "text": pa.array(plain, pa.list_(pa.float32())),
+            }
+        )

@@ -1,7 +1,7 @@
 """TRIPLETS + IMAGES + the artefact "model" -> METRICS: FashionBLIP-2 and the baselines, side by side.
 
-The pictures of the gallery pass once through Ray actors that hold every model; ranks and
-intervals are computed on the driver. The MLflow run "evaluate" gets the same numbers.
+Galleries are EMBEDDINGS, made here if they are not there yet, and the queries are embedded by Ray actors;
+ranks and intervals are computed on the driver. The MLflow run "evaluate" gets the same numbers.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from facap.errors import ModelMissing, StageFailed
 from facap.evaluate.config import EvaluateConfig
-from facap.evaluate.embed import Scored, embed
+from facap.evaluate.embed import Scored, embed_scored
 from facap.evaluate.protocol import (
     ALL,
     GALLERY_COLUMNS,
@@ -56,7 +56,7 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     queries = read_queries(store.read("triplets", QUERY_COLUMNS))
     _check(queries, gallery)
     scored = scored_models(store, base)
-    vectors = embed(store, scored, queries, gallery, config, progress)
+    vectors = embed_scored(store, scored, base, queries, config, progress)
     rows: list[dict] = []
     for one in scored:
         rows += evaluate(
@@ -91,8 +91,8 @@ def trained_from(store: Store) -> str:
 def scored_models(store: Store, base: str) -> list[Scored]:
     """FashionBLIP-2 as trained in this workspace, then the baselines on the base checkpoint."""
     weights = checkpoints.weights_hash(checkpoints.resolve(base))
-    model = Scored(f"{MODEL}@{store.fingerprint('model')}", store.folder("model"))
-    return [model] + [Scored(f"baseline/{mode}@{weights}", base, mode) for mode in BASELINES]
+    model = Scored(f"{MODEL}@{store.fingerprint('model')}")
+    return [model] + [Scored(f"baseline/{mode}@{weights}", mode) for mode in BASELINES]
 
 
 def _check(queries: list[Query], gallery: list[Candidate]) -> None:

@@ -25,6 +25,16 @@ Mode = Literal["image_only", "text_only", "sum"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
+def compose(mode: Mode, image_BD: np.ndarray, text_BD: np.ndarray) -> np.ndarray:
+    """The queries of a baseline from the unit vectors of their pictures and texts."""
+    if mode == "image_only":
+        return image_BD
+    if mode == "text_only":
+        return text_BD
+    both_BD = image_BD + text_BD
+    return both_BD / np.linalg.norm(both_BD, axis=1, keepdims=True)
+
+
 class Baseline:
     """A base checkpoint's contrastive space as an encoder of queries and candidates."""
 
@@ -50,11 +60,8 @@ class Baseline:
             raise ValueError(f"{len(images)} images and {len(texts)} texts; a query is one of each")
         if self.mode == "image_only":
             return self.candidates(images)
-        text = self._texts(texts)
-        if self.mode == "text_only":
-            return text
-        both = self.candidates(images) + text
-        return both / np.linalg.norm(both, axis=1, keepdims=True)
+        text = self.texts(texts)
+        return text if self.mode == "text_only" else compose(self.mode, self.candidates(images), text)
 
     @torch.inference_mode()
     def candidates(self, images: Sequence[PIL.Image.Image]) -> np.ndarray:
@@ -69,7 +76,8 @@ class Baseline:
         return normalize(normalize(self.base.vision_projection(output), dim=-1).mean(dim=1), dim=-1)
 
     @torch.inference_mode()
-    def _texts(self, texts: Sequence[str]) -> np.ndarray:
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> float32 (B, dim), unit length."""
         parts = []
         for part in chunks(texts):
             ids, mask = self.tokens(list(part))

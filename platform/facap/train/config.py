@@ -16,15 +16,15 @@ class TrainConfig(StageConfig):
     """How FashionBLIP-2 is trained on TRIPLETS."""
 
     model: FashionBlip2Config = Field(FashionBlip2Config(), description="the model that is trained")
-    epochs: int = Field(6, ge=1, description="passes over the training triplets (SPRC: 30 on Fashion IQ)")
+    epochs: int = Field(3, ge=1, description="passes over the training triplets (SPRC: 30 on Fashion IQ)")
     batch_size: int = Field(
         64, ge=2, description="triplets a step over all workers (128 at real size, as in SPRC)"
     )
     lr_qformer: float = Field(
-        3e-4, gt=0, description="of Q-Former, query tokens, text embeddings (2e-5 at real size: SPRC)"
+        1e-3, gt=0, description="of Q-Former, query tokens, text embeddings (2e-5 at real size: SPRC)"
     )
-    lr_adapters: float = Field(1e-3, gt=0, description="learning rate of the adapters")
-    lr_matching: float = Field(1e-3, gt=0, description="of the matching module and the temperature")
+    lr_adapters: float = Field(2e-3, gt=0, description="learning rate of the adapters")
+    lr_matching: float = Field(2e-3, gt=0, description="of the matching module and the temperature")
     weight_decay: float = Field(0.05, ge=0, description="of matrices; norms and biases have none (SPRC)")
     warmup_share: float = Field(0.05, ge=0, lt=1, description="share of the steps with rising learning rate")
     temperature: float = Field(0.07, gt=0, description="where the learned softmax temperature starts (SPRC)")
