@@ -12,7 +12,7 @@ from facap.errors import ContractError
 from facap.schemas import IMAGES, TRIPLETS, from_rows
 from facap.store import Store
 from facap.train.config import NOT_IN_KEY, TrainConfig
-from facap.train.feed import number, split_rows
+from facap.train.feed import epoch_batches, number, split_rows
 from facap.train.loop import learning_rate, steps_per_epoch
 from facap.train.loss import contrastive_loss
 from facap.train.tracking import line
@@ -152,3 +152,18 @@ def test_log_lines_name_rank_step_and_loss() -> None:
         "step 3/9 epoch 0 loss 1.5000 temperature 0.0700"
     )
     assert line("resume", {"rank": 0, "step": 4}) == "rank 0: resumed from the checkpoint of step 4"
+
+
+def test_ranks_share_one_shuffle_of_all_rows_and_epochs_differ() -> None:
+    rows = pa.table({"reference_id": [f"{n:03}" for n in range(103)], "target_id": ["t"] * 103})
+
+    def epoch(rank: int, number: int) -> list[str]:
+        batches = list(epoch_batches(rows, 10, rank, 2, [7, number]))
+        assert [len(batch["target_id"]) for batch in batches] == [10] * 5
+        return [name for batch in batches for name in batch["reference_id"]]
+
+    first = epoch(0, 0) + epoch(1, 0)
+    assert len(set(first)) == len(first) == 100
+    assert epoch(0, 0) == epoch(0, 0) != epoch(0, 1)
+    assert set(first) != set(epoch(0, 1) + epoch(1, 1))  # what is left out changes too
+    assert not list(epoch_batches(rows.slice(0, 19), 10, 0, 2, [7, 0]))

@@ -1,7 +1,7 @@
 """TRIPLETS and IMAGES -> what the ranks train on.
 
-The driver picks rows and lets Ray Data decode every needed picture once (`TrainingData`); a rank
-holds the pictures (`Pictures`) and streams its share of the triplets, reshuffled every epoch.
+The driver picks rows and lets Ray Data decode every needed picture once (`TrainingData`); a rank holds the
+pictures (`Pictures`) and all rows, a few hundred bytes each, and takes its share of every epoch's shuffle.
 
     >>> data = training_data(store, image_px=128, seed=0, decode_once=True)  # doctest: +SKIP
     >>> data.datasets().keys()
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
 
 COLUMNS = ["reference_id", "target_id", "modification"]
-BLOCK_ROWS = 128  # triplets a block; small blocks split evenly over ranks
-DECODE_ROWS = 128  # pictures a decoding task takes
-SHUFFLE_ROWS = 8192  # rows of a rank's shuffle buffer; a few hundred bytes each
+READ_ROWS = 128  # pictures that a rank reads at a time
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,11 @@ class TrainingData:
     images: "Dataset"
 
     def datasets(self) -> dict[str, Any]:
-        """For a trainer: "train" is to be split over ranks, the others each rank reads whole."""
+        """For a trainer; each rank reads all of them whole."""
         import ray.data
 
-        blocks = [self.train.slice(i, BLOCK_ROWS) for i in range(0, len(self.train), BLOCK_ROWS)]
         return {
-            "train": ray.data.from_arrow(blocks),
+            "train": ray.data.from_arrow(self.train),
             "val": ray.data.from_arrow(self.val),
             "images": self.images,
         }
@@ -83,16 +80,14 @@ def split_rows(store: Store, split: str) -> pa.Table:
     return rows
 
 
-def training_data(store: Store, image_px: int, seed: int, decode_once: bool) -> TrainingData:
-    """The rows of train (in an order of `seed`'s) and val, and their pictures, decoded on all CPUs."""
-
+def training_data(store: Store, image_px: int, decode_once: bool) -> TrainingData:
+    """The rows of train and val, and their pictures, decoded on all CPUs."""
     train, val = split_rows(store, "train"), split_rows(store, "val")
     if len(train) < 2:
         raise StageFailed(
             f"train: TRIPLETS has {len(train)} usable rows of split train, at least 2 are needed; "
             "give a larger catalogue"
         )
-    train = train.take(np.random.default_rng(seed).permutation(len(train)))
     used = {i for rows in (train, val) for side in COLUMNS[:2] for i in rows[side].to_pylist()}
 
     def prepare(batch: pa.Table) -> pa.Table:
@@ -107,7 +102,7 @@ def training_data(store: Store, image_px: int, seed: int, decode_once: bool) -> 
         return pa.table({"image_id": batch["image_id"], "data": pa.array(data, pa.binary())})
 
     images = read_parts(store, "images", ["image_id", "duplicate_of", "bytes"])
-    prepared = images.map_batches(prepare, batch_format="pyarrow", batch_size=DECODE_ROWS)
+    prepared = images.map_batches(prepare, batch_format="pyarrow", batch_size=None)  # a task a part
     return TrainingData(train, val, prepared.materialize())
 
 
@@ -120,7 +115,7 @@ class Pictures:
     def __init__(self, images: "DataIterator", image_px: int, decode_once: bool) -> None:
         self.image_px, self.decode_once = image_px, decode_once
         found: dict[str, bytes] = {}
-        for batch in cast(Any, images.iter_batches(batch_size=DECODE_ROWS, batch_format="pyarrow")):
+        for batch in cast(Any, images.iter_batches(batch_size=READ_ROWS, batch_format="pyarrow")):
             found |= zip(batch["image_id"].to_pylist(), batch["data"].to_pylist(), strict=True)
         self.ids = sorted(found)
         self.position = {image: i for i, image in enumerate(self.ids)}
@@ -153,14 +148,24 @@ class Pictures:
         return self.pixels(positions) if self._states is None else self._states[positions]
 
 
-def epoch_batches(rows: "DataIterator", batch_size: int, seed: int) -> Iterator[dict[str, list[Any]]]:
-    """One pass over a rank's share in whole batches, columns as lists, in an order of `seed`'s."""
-    batches = rows.iter_batches(
-        batch_size=batch_size,
-        batch_format="pyarrow",
-        drop_last=True,
-        local_shuffle_buffer_size=max(SHUFFLE_ROWS, batch_size),
-        local_shuffle_seed=seed,
-    )
-    for batch in batches:
-        yield cast(pa.Table, batch).to_pydict()
+def read_rows(rows: "DataIterator") -> pa.Table:
+    """All rows of a dataset, in an order that is the same on every rank."""
+    batches = cast(Iterator[pa.Table], rows.iter_batches(batch_size=None, batch_format="pyarrow"))
+    tables = [batch for batch in batches if batch.num_rows]
+    if not tables:
+        return pa.table({})
+    table = pa.concat_tables(tables)
+    return table.sort_by([("reference_id", "ascending"), ("target_id", "ascending")])
+
+
+def epoch_batches(
+    rows: pa.Table, batch_size: int, rank: int, ranks: int, seed: list[int]
+) -> Iterator[dict[str, list[Any]]]:
+    """A rank's batches of one pass over `rows` in an order of `seed`'s; columns as lists.
+
+    Each step takes the next batch_size * ranks rows of one shuffle of all, so no two ranks share any.
+    """
+    order = np.random.default_rng(seed).permutation(len(rows))
+    for start in range(0, len(rows) - batch_size * ranks + 1, batch_size * ranks):
+        first = start + rank * batch_size
+        yield rows.take(order[first : first + batch_size]).to_pydict()

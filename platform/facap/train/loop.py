@@ -4,6 +4,7 @@
 steps and report equally often, as Ray Train's and FSDP's collectives need.
 """
 
+import itertools
 import json
 import math
 import tempfile
@@ -22,7 +23,7 @@ from facap.model.saved import save_pretrained
 from facap.model.text import Tokens
 from facap.train import checkpoint
 from facap.train.config import TrainConfig
-from facap.train.feed import Pictures, epoch_batches
+from facap.train.feed import Pictures, epoch_batches, read_rows
 from facap.train.loss import global_loss
 from facap.train.sharding import device_mesh, local_numbers, shard, whole
 from facap.train.validation import recall_at_10
@@ -32,7 +33,7 @@ TRUNK_BATCH = 64  # pictures a forward pass of the frozen trunk
 
 
 def steps_per_epoch(rows: int, batch_size: int, ranks: int) -> tuple[int, int]:
-    """(steps of an epoch, triplets a rank and step): each rank has rows // ranks; the rest is left out.
+    """(steps of an epoch, triplets a rank and step); what is left of the rows is left out.
 
     >>> steps_per_epoch(3201, 64, 2)
     (50, 32)
@@ -65,6 +66,7 @@ def build_optimizer(model: FashionBlip2, config: TrainConfig) -> torch.optim.Ada
     return torch.optim.AdamW(
         [{"params": p, "lr": rate, "base_lr": rate, "weight_decay": d} for (rate, d), p in groups.items()],
         betas=(0.9, 0.98),
+        fused=True,  # one call a group rather than ten a tensor, each of them through DTensor's dispatch
     )
 
 
@@ -138,8 +140,8 @@ def train_rank(job: dict[str, Any]) -> None:
         model.log_temperature.fill_(math.log(config.temperature))
     tokens = Tokens.load(config.model.base, config.model.max_text_tokens)
     pictures = Pictures(ray.train.get_dataset_shard("images"), model.image_px, config.decode_once)
-    val_batches = ray.train.get_dataset_shard("val").iter_batches(batch_format="pyarrow")
-    val = [row for batch in val_batches for row in batch.to_pylist()]
+    rows = read_rows(ray.train.get_dataset_shard("train"))
+    val = read_rows(ray.train.get_dataset_shard("val")).to_pylist()
     if config.cache_trunk and device.type == "cpu":
         pictures.cache(trunk_states(model, pictures, rank, ranks))
 
@@ -147,7 +149,7 @@ def train_rank(job: dict[str, Any]) -> None:
     shard(model, device_mesh(device.type, ranks), config.reshard_after_forward)
     optimizer = build_optimizer(model, config)
     torch.manual_seed(config.seed + 1 + rank)
-    per_epoch, local = steps_per_epoch(job["train_rows"], config.batch_size, ranks)
+    per_epoch, local = steps_per_epoch(len(rows), config.batch_size, ranks)
     steps = per_epoch * config.epochs
     held, total = local_numbers(model)
     log = job["log"]
@@ -162,15 +164,11 @@ def train_rank(job: dict[str, Any]) -> None:
         log.add.remote("resume", {"rank": rank, "step": step})
 
     metrics: dict[str, float] = {}
-    rows = ray.train.get_dataset_shard("train")
     for epoch in range(step // per_epoch, config.epochs):
         model.train()
         done = step - epoch * per_epoch  # more than 0 only in the epoch that a kill interrupted
-        for i, batch in enumerate(epoch_batches(rows, local, config.seed + epoch)):
-            if i < done:
-                continue
-            if i >= per_epoch:
-                break
+        batches = epoch_batches(rows, local, rank, ranks, [config.seed, epoch])
+        for batch in itertools.islice(batches, done, per_epoch):
             began = time.perf_counter()
             factor = learning_rate(step, steps, int(config.warmup_share * steps))
             for group in optimizer.param_groups:
@@ -183,10 +181,7 @@ def train_rank(job: dict[str, Any]) -> None:
                 log.add.remote("step", metrics | speed | {"epoch": epoch})
             if step % config.checkpoint_every_steps == 0 and step % per_epoch:
                 report(model, optimizer, step, metrics)
-        if step != (epoch + 1) * per_epoch:
-            raise RuntimeError(
-                f"rank {rank} had {step - epoch * per_epoch} batches in epoch {epoch}, not {per_epoch}"
-            )
+        assert step == (epoch + 1) * per_epoch, (rank, epoch, step, per_epoch)
         metrics |= recall_at_10(model, pictures, tokens, val, local, config.precision, device)
         if rank == 0:
             log.add.remote("epoch", metrics | {"epoch": epoch, "step": step})

@@ -18,7 +18,7 @@ from facap.progress import Progress, StageReport
 from facap.store import Stage, Store, stage_key
 from facap.train.config import NOT_IN_KEY, TrainConfig
 
-VERSION = 1
+VERSION = 2
 
 
 def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
@@ -71,7 +71,7 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
     from facap.train.tracking import Follower, TrainLog, open_run
 
     image_px = base_image_px(config.model.base)
-    data = training_data(store, image_px, config.seed, config.decode_once)
+    data = training_data(store, image_px, config.decode_once)
     if len(data.train) < config.num_workers:
         raise StageFailed(
             f"train: {len(data.train)} triplets for {config.num_workers} workers; lower num_workers"
@@ -111,7 +111,7 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
             failure_config=FailureConfig(max_failures=config.worker_retries),
         ),
         datasets=data.datasets(),
-        dataset_config=DataConfig(datasets_to_split=["train"]),
+        dataset_config=DataConfig(datasets_to_split=[]),
     )
     log_file = Path(store.path("logs", "train.log")) if store.is_local else None
     status = "FAILED"
