@@ -53,10 +53,12 @@ install_torch() {
 }
 
 install_lock() {
-    pip_install -r "$LOCK" || { # package indexes have bad moments
+    rest=$VENV/rest.lock
+    grep -v '^torch==' "$LOCK" >"$rest"
+    pip_install -r "$rest" || { # package indexes have bad moments
         echo "facap: trying once more"
         sleep 5
-        pip_install -r "$LOCK"
+        pip_install -r "$rest"
     } || fail "$LOCK could not be installed; pip's message above says why"
 }
 
@@ -73,8 +75,10 @@ have_compiler
 
 echo "facap: installing into $VENV with $python, about three minutes"
 [ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
-install_torch
-install_lock
+install_torch & # unpacking takes most of the time, and one process of pip uses one core
+torch_pid=$!
+(install_lock) || { wait "$torch_pid" || true; exit 1; }
+wait "$torch_pid" || exit 1
 pip_install --no-build-isolation -e . || fail "facap itself could not be installed; pip's message above says why"
 echo "$wanted" >"$STAMP"
 echo "facap: installed"
