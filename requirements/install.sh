@@ -42,7 +42,7 @@ have_disk() {
 }
 
 pip_install() {
-    "$VENV/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps "$@"
+    "$VENV/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-compile "$@"
 }
 
 install_torch() {
@@ -52,13 +52,14 @@ install_torch() {
         fail "$torch could not be installed, neither from pip's indexes nor from PyTorch's own; is there a network?"
 }
 
-install_lock() {
-    rest=$VENV/rest.lock
-    grep -v '^torch==' "$LOCK" >"$rest"
-    pip_install -r "$rest" || { # package indexes have bad moments
+# Every other line of the lock but torch, from line $1 on.
+install_half() {
+    half=$VENV/half-$1.lock
+    grep -v -e '^torch==' -e '^#' "$LOCK" | awk -v first="$1" 'NR % 2 == first' >"$half"
+    pip_install -r "$half" || { # package indexes have bad moments
         echo "facap: trying once more"
         sleep 5
-        pip_install -r "$rest"
+        pip_install -r "$half"
     } || fail "$LOCK could not be installed; pip's message above says why"
 }
 
@@ -75,10 +76,12 @@ have_compiler
 
 echo "facap: installing into $VENV with $python, about three minutes"
 [ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
-install_torch & # unpacking takes most of the time, and one process of pip uses one core
-torch_pid=$!
-(install_lock) || { wait "$torch_pid" || true; exit 1; }
-wait "$torch_pid" || exit 1
+# One pip uses one core, and unpacking takes most of the time: two of them side by side.
+(install_half 0) &
+first=$!
+(install_torch && install_half 1) || { wait "$first" || true; exit 1; }
+wait "$first" || exit 1
 pip_install --no-build-isolation -e . || fail "facap itself could not be installed; pip's message above says why"
+"$VENV/bin/python" -m compileall -q -j 0 "$VENV/lib" >/dev/null 2>&1 || true # some files are for other Pythons
 echo "$wanted" >"$STAMP"
 echo "facap: installed"
