@@ -24,9 +24,12 @@ setup: ## .venv with the pinned libraries and facap; the other targets call it
 quickstart: setup ## a catalogue through every stage, then the search page; SERVE=0 ends instead, ARGS="--workspace DIR ..."
 	@$(PY) -m jobs.quickstart $(if $(filter 0,$(SERVE)),--serve_after false) $(ARGS)
 
-test: lint ## lint, types and every test, the fast ones first
+test: setup ## lint, types and every test, the fast ones first
 	@requirements/chromium.sh
-	@$(PY) -m pytest -m "not slow"
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@# Types and fast tests use one core each, so they go side by side.
+	@.venv/bin/mypy & types=$$!; $(PY) -m pytest -m "not slow"; tests=$$?; wait $$types && exit $$tests
 	@$(PY) -m pytest -m slow
 
 test-fast: setup ## the tests that start no engine, under a minute

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
 
 COLUMNS = ["reference_id", "target_id", "modification"]
-READ_ROWS = 128  # pictures that a rank reads at a time
+READ_ROWS = 128  # pictures or triplets that a rank reads at a time
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Pictures:
 
 def read_rows(rows: "DataIterator") -> pa.Table:
     """All rows of a dataset, in an order that is the same on every rank."""
-    batches = cast(Iterator[pa.Table], rows.iter_batches(batch_size=None, batch_format="pyarrow"))
+    batches = cast(Any, rows.iter_batches(batch_size=READ_ROWS, batch_format="pyarrow"))
     tables = [batch for batch in batches if batch.num_rows]
     if not tables:
         return pa.table({})
