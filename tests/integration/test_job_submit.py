@@ -1,8 +1,8 @@
 """A local Ray cluster with token authentication, as cluster/local_cluster.sh starts it, and a job on it."""
 
+import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from facap.store import Store
@@ -71,11 +72,12 @@ def cluster() -> Iterator[Cluster]:
         wait_for(head, started)
         yield started
     finally:
-        head.send_signal(signal.SIGTERM)  # ray start --block ends what it started, and nothing else
-        try:
-            head.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            head.kill()
+        family = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
+        for member in family:  # asked politely, Ray takes half a minute
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(family, timeout=30)
+        head.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
 
 
