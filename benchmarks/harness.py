@@ -56,7 +56,8 @@ def run(name: str, args: list[str], folder: Path = FOLDER) -> Path:
 
 def _stream(name: str, command: list[str]) -> str:
     """Passes the benchmark's output on line by line; returns its last line that is not blank."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}  # they import one another
     last = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
