@@ -37,6 +37,11 @@ def test_the_last_line_is_kept_with_what_is_needed_to_read_it(
     assert {"python", "ray", "torch", "transformers", "mlflow", "faiss-cpu"} <= set(result["versions"])
 
 
+def test_benchmarks_may_import_one_another(folder: Path):
+    (folder / "sibling.py").write_text("from benchmarks import harness\nprint('{\"imported\": 1}')\n")
+    assert json.loads(harness.run("sibling", [], folder).read_text())["figures"] == {"imported": 1}
+
+
 def test_the_commit_of_this_repository_is_found():
     found = harness._commit(harness.FOLDER)
     if not (harness.FOLDER.parent / ".git").exists():
