@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Every target that needs the environment makes it first.
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast lint bench clean distclean
+.PHONY: help setup quickstart test test-fast style lint bench clean distclean
 
 PY := .venv/bin/python
 SERVE ?= 1
@@ -24,10 +24,8 @@ setup: ## .venv with the pinned libraries and facap; the other targets call it
 quickstart: setup ## a catalogue through every stage, then the search page; SERVE=0 ends instead, ARGS="--workspace DIR ..."
 	@$(PY) -m jobs.quickstart $(if $(filter 0,$(SERVE)),--serve_after false) $(ARGS)
 
-test: setup ## lint, types and every test, the fast ones first
+test: style ## lint, types and every test, the fast ones first
 	@requirements/chromium.sh
-	@.venv/bin/ruff check .
-	@.venv/bin/ruff format --check .
 	@# Types and fast tests use one core each, so they go side by side.
 	@.venv/bin/mypy & types=$$!; $(PY) -m pytest -m "not slow"; tests=$$?; wait $$types && exit $$tests
 	@$(PY) -m pytest -m slow
@@ -35,9 +33,11 @@ test: setup ## lint, types and every test, the fast ones first
 test-fast: setup ## the tests that start no engine, under a minute
 	@$(PY) -m pytest -m "not slow"
 
-lint: setup ## ruff check, ruff format --check, mypy
+style: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+
+lint: style ## ruff check, ruff format --check, mypy
 	@.venv/bin/mypy
 
 bench: setup ## NAME=x runs benchmarks/x.py and writes benchmarks/results/x.json

@@ -59,7 +59,7 @@ def embed_scored(
     for name, model in ((BASE, base_model(base)), (TRAINED, trained_model(store.folder("model")))):
         require_all(embed(store, name, model, workers, progress), "evaluate")
         galleries[name] = dict(zip(*read_vectors(store, name), strict=True))
-    both_QD, text_QD = _embed_queries(store, base, queries, config, progress)
+    both_QD, text_QD = _embed_queries(store, base, queries, workers, progress)
     picture_QD = np.stack([galleries[BASE][query.reference_id] for query in queries])
     return {
         one.version: Vectors(galleries[BASE], compose(one.mode, picture_QD, text_QD))
@@ -70,24 +70,17 @@ def embed_scored(
 
 
 def _embed_queries(
-    store: Store, base: str, queries: list[Query], config: EvaluateConfig, progress: Progress
+    store: Store, base: str, queries: list[Query], workers: Workers, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Picture and text by the trained model, text by the base; both in the order of the queries."""
-    import ray
-
     asked: Asked = {}
     for number, query in enumerate(queries):
         asked.setdefault(query.reference_id, []).append((number, query.text))
     images = read_parts(store, "images", ["image_id", "bytes", "status", "duplicate_of"])
     embedded = images.map_batches(
         EmbedQueries,
-        fn_constructor_args=(store.folder("model"), base, asked, config.batch_size),
-        batch_format="pyarrow",
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1, max_size=config.num_workers, initial_size=config.num_workers
-        ),
-        num_cpus=0.5,  # with whole ones, two actors on two cores would leave none to read the parts with
+        fn_constructor_args=(store.folder("model"), base, asked, workers.batch_size),
+        **workers.pool(),
     )
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     batch: Any

@@ -64,6 +64,14 @@ class Workers:
     batch_size: int = 64
     rows_per_part: int = 512  # what a kill can lose
 
+    def pool(self) -> dict[str, Any]:
+        """The arguments of `map_batches` by which Ray Data starts them and hands each a part at a time."""
+        from ray.data import ActorPoolStrategy
+
+        actors = ActorPoolStrategy(min_size=1, max_size=self.num_actors, initial_size=self.num_actors)
+        # A part is split by its actor: the same batches, hence bits, every time.
+        return {"compute": actors, "num_cpus": self.cpus, "batch_format": "pyarrow", "batch_size": None}
+
 
 def base_model(base: str) -> Model:
     """The contrastive space of a base checkpoint."""
@@ -127,20 +135,13 @@ def require_all(manifest: Manifest, stage: str) -> None:
 def _embed(
     store: Store, stage: Stage, model: Model, workers: Workers, total: int, progress: Progress
 ) -> None:
-    import ray
-
     todo = read_parts(store, "images", COLUMNS).map_batches(
         Unembedded(stage.done("image_id")), batch_format="pyarrow", batch_size=None
     )
     embedded = todo.map_batches(
         EmbedPictures,
         fn_constructor_args=(model, workers.torch_threads, workers.batch_size),
-        batch_format="pyarrow",
-        batch_size=None,  # a part at a time, split by the actor: the same batches, hence bits, every time
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1, max_size=workers.num_actors, initial_size=workers.num_actors
-        ),
-        num_cpus=workers.cpus,
+        **workers.pool(),
     )
     write_rows(embedded, stage, total, progress, rows_per_part=workers.rows_per_part)
 

@@ -93,7 +93,6 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
         train_rank,
         train_loop_config={
             "config": config.model_dump(mode="json"),
-            "train_rows": len(data.train),
             "folder": stage.folder,
             "summary": {"mlflow_run_id": run_id, "train_rows": len(data.train)},
             "log": actor,
