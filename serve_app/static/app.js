@@ -106,6 +106,17 @@ async function guarded(work) {
 
 // --- the grid ----------------------------------------------------------------------------------
 
+// Shows the picture at `url`, and asks again when it does not come.
+function draw(image, url) {
+  let number = 0;
+  image.onerror = async () => {
+    if (++number === TRIES) return;
+    await sleep(pause(number));
+    if (image.isConnected && image.getAttribute("src") === url) image.src = url;
+  };
+  image.src = url;
+}
+
 function card(item, rank) {
   const entry = element("li");
   const button = element("button", "card");
@@ -113,18 +124,12 @@ function card(item, rank) {
   button.dataset.id = item.image_id;
   const picture = element("span", "picture");
   const image = element("img");
-  image.src = imageUrl(item.image_id);
   image.alt = `${item.category}, product ${item.product_id}`;
   image.width = 256;
   image.height = 320;
   image.loading = rank !== undefined && rank <= 12 ? "eager" : "lazy";
   image.decoding = "async";
-  let number = 0;
-  image.addEventListener("error", async () => {
-    if (++number === TRIES) return;
-    await sleep(pause(number));
-    if (image.isConnected) image.src = imageUrl(item.image_id);
-  });
+  draw(image, imageUrl(item.image_id));
   picture.append(image);
   const caption = element("span", "caption");
   if (rank === undefined) {
@@ -230,7 +235,7 @@ function setReference(reference) {
   $("clear").hidden = reference === null;
   $("reference-name").textContent = reference?.name ?? "";
   if (reference) {
-    image.src = reference.url;
+    draw(image, reference.url);
     image.alt = `Reference: ${reference.name}`;
   } else {
     image.removeAttribute("src");

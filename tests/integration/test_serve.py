@@ -271,19 +271,27 @@ def test_the_page_asks_again_when_it_is_refused(site: str, made: Made) -> None:
         pytest.skip("no chromium on this machine")
     refused: dict[str, int] = {}
 
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, headers={"Retry-After": "0.1"}, json={"error": "", "expected": ""})
+
     def refuse_twice(route: Route) -> None:
         asked = refused.get(route.request.url, 0)
         refused[route.request.url] = asked + 1
         if asked < 2:
-            route.fulfill(status=503, headers={"Retry-After": "0.1"}, json={"error": "", "expected": ""})
+            refuse(route)
         else:
             route.continue_()
 
     with open_page(site, width=1280, height=900) as page:
-        page.route("**/images/*.jpg", refuse_twice)
+        page.route("**/images/*.jpg", refuse)  # until the picture of the reference was refused as well
         page.route("**/api/**", refuse_twice)
         page.reload()
         page.locator("#grid .card[data-id]").first.click(timeout=60_000)
+        failed = "(i => i.complete && !i.naturalWidth)(document.getElementById('reference-image'))"
+        while not page.evaluate(failed):
+            page.wait_for_timeout(10)
+        page.unroute("**/images/*.jpg")
+        page.route("**/images/*.jpg", refuse_twice)
         page.locator("#text").fill("in red")
         page.keyboard.press("Enter")
         expect(page.locator("#grid .rank")).to_have_count(38, timeout=60_000)
