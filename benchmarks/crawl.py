@@ -72,7 +72,7 @@ def speed(folder: Path, server: PhotoServer, files: list[Path], passes: int, rou
 
 def parts(figures: dict[str, Any], files: list[Path], server: PhotoServer) -> dict[str, Any]:
     """The floor, and where the rest of our CPU goes."""
-    by_part = costs(files, server, Limits(longest_side=LONGEST_SIDE, jpeg_quality=QUALITY))
+    by_part = costs(files, server.port, Limits(longest_side=LONGEST_SIDE, jpeg_quality=QUALITY))
     rest = figures["cpu_ms_per_image"] - sum(by_part.values())
     by_part["start_and_bookkeeping"] = round(rest, 3)
     floor = by_part["decode"] + by_part["encode"]
