@@ -91,7 +91,7 @@ IMAGES = _schema(
 
 CAPTIONS = _schema(
     "CAPTIONS",
-    1,
+    2,
     "image_id",
     [
         _field("image_id", pa.string(), "the kept picture that is described", True),
@@ -104,6 +104,8 @@ CAPTIONS = _schema(
         _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
         _field("params_hash", pa.string(), "hash of the sampling parameters", True),
         _field("raw", pa.string(), "what the model wrote, untouched"),
+        _field("prompt_tokens", pa.int32(), "tokens that the model read, the picture's included"),
+        _field("written_tokens", pa.int32(), "tokens that it wrote"),
         _field("status", pa.string(), "ok, or the reason of the failure", True),
         _field("error", pa.string(), "one sentence on the failure"),
     ],
@@ -124,7 +126,7 @@ PAIRS = _schema(
 
 TRIPLETS = _schema(
     "TRIPLETS",
-    1,
+    2,
     "reference_id target_id",
     [
         _field("reference_id", pa.string(), "image_id of the reference", True),
@@ -137,6 +139,8 @@ TRIPLETS = _schema(
         _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
         _field("params_hash", pa.string(), "hash of the sampling parameters", True),
         _field("raw", pa.string(), "what the model wrote, untouched"),
+        _field("prompt_tokens", pa.int32(), "tokens that the model read"),
+        _field("written_tokens", pa.int32(), "tokens that it wrote"),
         _field("status", pa.string(), "ok, or the reason of the failure", True),
         _field("error", pa.string(), "one sentence on the failure"),
     ],
