@@ -38,18 +38,49 @@ def run(store: Store, config: ImportConfig, progress: Progress, decoder: Decoder
     """Imports the folder; raises FormatError for what is not of the layout, and imports nothing then."""
     started = time.monotonic()
     folder = _folder(config.folder, "imports.folder")
-    if config.layout == "parquet":
-        if config.images:
-            raise ConfigError("imports.images goes with the layouts fashion_iq and facap, not with parquet")
-        paths = parquet.files(folder)
-        source = _source(list(paths.values()), folder)
-        tables = {name: _tables(name, path, config) for name, path in paths.items()}
-        made = {n: _fill(store, n, tables[n], config, source, {}) for n in DATASETS if n in tables}
-        return _report(made, None, started, source)
+    before = [store.manifest(name) for name in ("images", *DATASETS)]
+    read = _read_tables if config.layout == "parquet" else _read_json
+    made = [manifest for manifest in read(store, folder, config, progress, decoder) if manifest is not None]
+    if not made:
+        raise FormatError(f"the files in {folder} hold no rows; there is nothing to import")
+    main = made[-1]
+    counts = Counter(main.counts)
+    rows_out = counts.pop(OK, 0)
+    return StageReport(
+        "import",
+        rows_in=main.rows,
+        rows_out=rows_out,
+        failures=dict(counts),
+        seconds=time.monotonic() - started,
+        reused=all(manifest in before for manifest in made),
+        note=", ".join(f"{manifest.rows:,} {manifest.name}" for manifest in made),
+    )
+
+
+def _read_tables(
+    store: Store, folder: Path, config: ImportConfig, progress: Progress, decoder: Decoder
+) -> list[Manifest | None]:
+    """The datasets of a folder in our own layout, TRIPLETS last."""
+    if config.images:
+        raise ConfigError("imports.images goes with the layouts fashion_iq and facap, not with parquet")
+    found = parquet.files(folder)
+    source = _source(list(found.values()), folder)
+    tables = {
+        name: parquet.read(name, path, config.splits, config.categories, config.max_file_mib << 20)
+        for name, path in found.items()
+    }
+    return [_fill(store, name, tables[name], config, source, {}) for name in DATASETS if name in tables]
+
+
+def _read_json(
+    store: Store, folder: Path, config: ImportConfig, progress: Progress, decoder: Decoder
+) -> list[Manifest | None]:
+    """The datasets of a folder in a layout of JSON files: IMAGES if pictures are given, TRIPLETS last."""
     layout = LAYOUTS[config.layout]
     paths = list(layout.files(folder, config.splits, config.categories).values())
     source = _source(paths, folder)
-    shown, ids = None, {}
+    shown: Manifest | None = None
+    ids: dict[ImageKey, str | None] = {}
     for _ in _parts(layout, folder, config):  # a fault in any file is found before anything is written
         pass
     if config.images:
@@ -68,11 +99,11 @@ def run(store: Store, config: ImportConfig, progress: Progress, decoder: Decoder
         "captions": _caption_rows(_parts(layout, folder, config), ids, made_by),
         "triplets": _triplet_rows(_parts(layout, folder, config), ids, made_by),
     }
-    made = {
-        name: _fill(store, name, _as_tables(rows[name], schema), config, source, inputs)
+    made = [
+        _fill(store, name, _as_tables(rows[name], schema), config, source, inputs)
         for name, schema in DATASETS.items()
-    }
-    return _report(made, shown, started, source)
+    ]
+    return [shown, *made]
 
 
 def _folder(path: str, setting: str) -> Path:
@@ -91,10 +122,6 @@ def _source(paths: list[Path], folder: Path) -> str:
 
 def _parts(layout: ModuleType, folder: Path, config: ImportConfig) -> Iterator[Part]:
     return layout.read(folder, config.splits, config.categories, config.max_file_mib << 20)
-
-
-def _tables(name: str, path: Path, config: ImportConfig) -> Iterator[pa.Table]:
-    return parquet.read(name, path, config.splits, config.categories, config.max_file_mib << 20)
 
 
 def _ids_of(part: Part, ids: dict[ImageKey, str | None]) -> dict[str, str | None]:
@@ -177,17 +204,3 @@ def _fill(
     if stage.read(keys).group_by(keys).aggregate([]).num_rows != written:
         raise FormatError(f"{name.upper()}: two rows agree in {', '.join(keys)}; each may be there once")
     return stage.commit(config.model_dump(mode="json"), inputs)
-
-
-def _report(
-    made: dict[str, Manifest | None], shown: Manifest | None, started: float, source: str
-) -> StageReport:
-    found = {name: manifest for name, manifest in [*made.items(), ("images", shown)] if manifest}
-    main = found.get("triplets") or shown or found.get("galleries")
-    if main is None:
-        raise FormatError("the folder's files hold no rows; there is nothing to import")
-    counts: Counter[str] = Counter(main.counts)
-    rows_out = counts.pop(OK, 0)
-    others = [f"{manifest.rows:,} {name}" for name, manifest in found.items() if manifest is not main]
-    note = ", ".join([f"source {source}", *others])
-    return StageReport("import", main.rows, rows_out, dict(counts), time.monotonic() - started, note=note)
