@@ -31,7 +31,7 @@ class ImportConfig(StageConfig):
     )
     name: str = Field("", description="the dataset's name, for the column `model`; empty: the layout's")
     max_file_mib: int = Field(
-        256, ge=1, description="largest file that is read, MiB; FACap's largest has about 40"
+        256, ge=1, description="largest file that is read, MiB; captions of FACap's size take 30"
     )
     max_failure_rate: float = Field(
         0.2, ge=0, le=1, description="share of pictures that may be missing or unusable"
