@@ -85,7 +85,7 @@ def picture_uri(jpeg: bytes, longest_side: int, quality: int) -> str:
     """A data: URI of the picture as a JPEG that fits into a square of `longest_side` px."""
     rgb_HWC = simplejpeg.decode_jpeg(jpeg, min_height=longest_side, min_width=longest_side, strict=False)
     height, width = rgb_HWC.shape[:2]
-    scale = min(1.0, longest_side / max(width, height))
+    scale = longest_side / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(rgb_HWC, size, interpolation=cv2.INTER_AREA)
     data = simplejpeg.encode_jpeg(small, quality, colorsubsampling="420")

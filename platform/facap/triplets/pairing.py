@@ -96,9 +96,7 @@ def in_order(pairs: Iterable[Pair]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: pair.reference_id)
 
 
-def mine_groups(
-    members: Sequence[Member], vectors_ND: np.ndarray, config: PairsConfig
-) -> Iterator[Group]:
+def mine_groups(members: Sequence[Member], vectors_ND: np.ndarray, config: PairsConfig) -> Iterator[Group]:
     """Every category and split in turn, with all that was looked at; arguments as `mine_pairs`."""
     assert len(members) == len(vectors_ND), (len(members), vectors_ND.shape)
     groups: dict[tuple[str, str], list[int]] = {}
