@@ -27,7 +27,6 @@ import numpy as np
 
 from facap.triplets.config import PairsConfig
 
-
 ROWS_AT_ONCE = 512  # bounds the rows x P x K comparisons of attributes held in memory
 
 
