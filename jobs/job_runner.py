@@ -1,8 +1,9 @@
 """What every job does around its stage: settings, workspace, Ray, the log files, errors as one sentence.
 
 A job is a function `(store, settings, progress) -> StageReport`; `run_job` gives it what it needs
-and turns a FacapError into exit code 1; `run_tool` does so for what is no stage. Inside `ray job submit`, or with RAY_ADDRESS set, it joins
-that cluster; otherwise it starts a Ray of its own on this machine.
+and turns a FacapError into exit code 1. Inside `ray job submit`, or with RAY_ADDRESS set, it joins
+that cluster; otherwise it starts a Ray of its own on this machine. `run_tool` is for what is no
+stage and needs no Ray.
 """
 
 import contextlib

@@ -1,1 +1,1 @@
-"""A human spot check: a page on which people mark sampled TRIPLETS, and how far the score agrees with them."""
+"""A human spot check: people mark sampled TRIPLETS on a page, and the score is held against their marks."""

@@ -122,8 +122,8 @@ def check_together(files: list[tuple[str, MarksFile]], triplets: str) -> None:
     for name, file in files:
         if file.triplets != triplets:
             raise ContractError(
-                f"{name}: its marks are of TRIPLETS {file.triplets}, the workspace holds {triplets}; score them "
-                "in the workspace they were made from, or mark a new page"
+                f"{name}: its marks are of TRIPLETS {file.triplets}, the workspace holds {triplets}; "
+                "score them in the workspace that their page was made from, or mark a new page"
             )
         if file.reviewer in seen:
             raise ContractError(

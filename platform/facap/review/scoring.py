@@ -121,15 +121,16 @@ def _buckets(
     edges: list[float],
     config: ReviewConfig,
 ) -> list[dict[str, Any]]:
-    top = max(triplet.score for triplet in triplets)
     rows = []
-    for bucket, low in enumerate(edges):
+    for bucket in range(len(edges)):
+        scores = [triplet.score for triplet in triplets if bucket_of(triplet.score, edges) == bucket]
         here = [
-            g for triplet, g in zip(marked, good_N, strict=True) if bucket_of(triplet.score, edges) == bucket
+            good
+            for triplet, good in zip(marked, good_N, strict=True)
+            if bucket_of(triplet.score, edges) == bucket
         ]
         total, hits = len(here), int(sum(here))
-        row: dict[str, Any] = {"from": low, "to": edges[bucket + 1] if bucket + 1 < len(edges) else top}
-        row |= {"triplets": sum(1 for t in triplets if bucket_of(t.score, edges) == bucket)}
+        row = {"least": min(scores), "greatest": max(scores), "triplets": len(scores)}
         rows.append(row | {"marked": total, "good": hits, "precision": _share(hits, total, config)})
     return rows
 
@@ -181,11 +182,10 @@ def in_words(figures: dict[str, Any]) -> str:
         name = figures["score"]
         lines.append(f"{name:<18} {'triplets':>9} {'marked':>7} {'good':>5}   share good")
         for row in figures["buckets"]:
-            span = (
-                f"{row['from']:.3g}" if row["from"] == row["to"] else f"{row['from']:.3g} to {row['to']:.3g}"
-            )
+            span = " to ".join(dict.fromkeys(f"{row[end]:.3g}" for end in ("least", "greatest")))
             lines.append(
-                f"{span:<18} {row['triplets']:>9,} {row['marked']:>7} {row['good']:>5}   {_said(row['precision'], 100)}"
+                f"{span:<18} {row['triplets']:>9,} {row['marked']:>7} {row['good']:>5}   "
+                f"{_said(row['precision'], 100)}"
             )
         lines += [
             "",

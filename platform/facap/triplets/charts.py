@@ -177,7 +177,8 @@ def _grid(most: float, top: float, height: float, unit: str) -> list[str]:
     parts.append(_text(LEFT - 8, top + height, "0", "end"))
     middle = top + height / 2
     parts.append(
-        f'<text class="unit" text-anchor="middle" transform="translate(11 {middle:.0f}) rotate(-90)">{unit}</text>'
+        f'<text class="unit" text-anchor="middle" transform="translate(11 {middle:.0f}) rotate(-90)">'
+        f"{escape(unit)}</text>"
     )
     return parts
 

@@ -5,7 +5,7 @@
     ...     survey.add(group)
     >>> figures = survey.figures()
     >>> figures["groups"]["all"]["funnel"]
-    {'images': 3998, 'captioned': 3998, 'vector': 3998, 'neighbour': 3998, 'band': 3980, 'range': 3700, 'paired': 3633}
+    {'images': 3998, 'captioned': 3998, 'vector': 3998, 'neighbour': 3998, 'band': 3998, ..., 'paired': 3633}
 
 Figures are of "all" and of each category: the funnel (images that get so far, each step those of the step
 before), neighbours by similarity and by attributes that differ, how often targets are used, and what other
