@@ -1,4 +1,4 @@
-"""The spot check in a real Chromium: rendered garments, marking by keys, a reload, an export that is scored."""
+"""The spot check in a real Chromium: marking by keys, a reload, an export that is scored."""
 
 import io
 import random

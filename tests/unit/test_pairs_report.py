@@ -1,4 +1,4 @@
-"""What the settings of pairing keep, counted by hand; the page shows it and trusts nothing that captions say."""
+"""What the settings of pairing keep, counted by hand; the page shows it and trusts no caption."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def surveyed(members: list[Member], vectors: np.ndarray, **settings) -> dict:
     return survey.figures()
 
 
-# Cosines: a-b 0.996, a-c 0.866, b-c 0.906, a-d and b-d and c-d below 0.1; the views of one product are v and w.
+# Cosines: a-b 0.996, a-c 0.866, b-c 0.906, those with d below 0.2; v and w are views of one product.
 MEMBERS = [
     member("a", colour="red"),
     member("b", colour="blue"),

@@ -55,7 +55,7 @@ def best_threshold(score_N: np.ndarray, good_N: np.ndarray) -> float:
     def worth(threshold: float) -> tuple[float, float]:
         called_N = score_N >= threshold
         found = kappa(called_N, good_N)
-        return (-math.inf if math.isnan(found) else found, float((called_N == good_N).mean()))
+        return (0.0 if math.isnan(found) else found, float((called_N == good_N).mean()))
 
     return max((float(value) for value in np.unique(score_N)), key=worth)
 
