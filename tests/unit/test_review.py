@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from facap.errors import ConfigError, ContractError, FacapError, StageFailed
+from facap.errors import ConfigError, ContractError, StageFailed
 from facap.review import agreement, page, scoring
 from facap.review.config import ReviewConfig
 from facap.review.marks import MAX_BYTES, MAX_MARKS, MarksFile, parse_marks, read_marks
@@ -351,7 +351,3 @@ def test_the_jobs_say_what_they_made_and_fail_in_one_sentence(
     assert "same mark" in capfd.readouterr().out
     assert run_tool("Scores.", score_review, [*where, "--review.marks", str(tmp_path / "no.json")]) == 1
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: review.marks: ")
-
-
-def test_every_error_is_a_facap_error() -> None:
-    assert issubclass(ContractError, FacapError) and issubclass(ConfigError, FacapError)
