@@ -18,7 +18,7 @@ from facap.triplets.survey import ALL
 
 SHOWN = 4  # pairs of each kind; two pictures each
 THUMB_PX, THUMB_QUALITY = 200, 75
-MOST_CHANGES = 5  # attributes named below a pair
+MOST_CHANGES = 8  # attributes named below a pair
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
