@@ -24,11 +24,12 @@ setup: ## .venv with the pinned libraries and facap; the other targets call it
 quickstart: setup ## a catalogue through every stage, then the search page; SERVE=0 ends instead, ARGS="--workspace DIR ..."
 	@$(PY) -m jobs.quickstart $(if $(filter 0,$(SERVE)),--serve_after false) $(ARGS)
 
-test: style ## lint, types and every test, the fast ones first
+test: style ## lint, types and every test
 	@requirements/chromium.sh
-	@# Types and fast tests use one core each, so they go side by side.
-	@.venv/bin/mypy & types=$$!; $(PY) -m pytest -m "not slow"; tests=$$?; wait $$types && exit $$tests
-	@$(PY) -m pytest -m slow
+	@# Starting engines keeps one core busy, so two files of tests go side by side.
+	@nice .venv/bin/mypy & types=$$!; $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"; tests=$$?; \
+		wait $$types && exit $$tests
+	@$(PY) -m pytest -m alone
 
 test-fast: setup ## the tests that start no engine, under a minute
 	@$(PY) -m pytest -m "not slow"

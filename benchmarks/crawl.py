@@ -1,20 +1,21 @@
-"""The crawl measured: speed against img2dataset, politeness, safety, damaged pictures, near duplicates.
+"""The crawl measured: speed against img2dataset, politeness, kills, safety, bad pictures, near duplicates.
 
     $ make bench NAME=crawl             # or with ARGS="--photos FOLDER --passes 12"
 
-Takes about ten minutes. The photographs are not part of the repository.
+Takes about fifteen minutes. The photographs are not part of the repository.
 """
 
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import mutated_images, near_duplicates, polite_hosts, ssrf_cases
+from benchmarks import killed_crawls, mutated_images, near_duplicates, polite_hosts, ssrf_cases
 from benchmarks.crawl_costs import costs, psnr_db
 from benchmarks.crawl_race import LONGEST_SIDE, QUALITY, Race, Run
 from benchmarks.photo_server import PhotoServer, photos, serving
@@ -25,6 +26,7 @@ from facap.store import Store
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 COMPARED = 200  # pictures, for their quality
 MUTATED = 10_000
+KILLS = ("worker", "driver") * 3
 
 
 def speed(folder: Path, server: PhotoServer, files: list[Path], passes: int, rounds: int) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def speed(folder: Path, server: PhotoServer, files: list[Path], passes: int, rou
 
 def parts(figures: dict[str, Any], files: list[Path], server: PhotoServer) -> dict[str, Any]:
     """The floor, and where the rest of our CPU goes."""
-    by_part = costs(files, server, Limits(longest_side=LONGEST_SIDE, jpeg_quality=QUALITY))
+    by_part = costs(files, server.port, Limits(longest_side=LONGEST_SIDE, jpeg_quality=QUALITY))
     rest = figures["cpu_ms_per_image"] - sum(by_part.values())
     by_part["start_and_bookkeeping"] = round(rest, 3)
     floor = by_part["decode"] + by_part["encode"]
@@ -99,6 +101,18 @@ def politeness(folder: Path) -> dict[str, Any]:
     return {f"politeness_{name}": value for name, value in seen.items()}
 
 
+def kills(folder: Path) -> dict[str, Any]:
+    """SIGKILL of a worker and of the driver at random moments: how often the end was as if in peace."""
+    seed = random.randrange(10**6)
+    folder.mkdir()
+    results = killed_crawls.measure(folder, KILLS, seed)
+    print(f"\nkills, seed {seed}:")
+    for one in results:
+        print(f"  {one['kill']:6} with {one['done']} of {one['rows']} rows there, equal: {one['equal']}")
+    equal = sum(one["equal"] for one in results)
+    return {"kills": len(results), "kills_equal": equal, "kills_seed": seed}
+
+
 def safety() -> dict[str, Any]:
     """Every SSRF case on a real fetcher."""
     outcomes = ssrf_cases.attack()
@@ -123,6 +137,7 @@ def main() -> None:
         figures = speed(folder, server, files, given.passes, given.rounds)
         figures |= parts(figures, files, server)
         figures |= politeness(folder / "polite")
+        figures |= kills(folder / "killed")
     figures |= safety()
     figures |= mutated_images.decode_mutated(MUTATED)
     near = near_duplicates.measure(files)

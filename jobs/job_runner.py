@@ -31,9 +31,9 @@ OBJECT_STORE_BYTES = 1024**3
 Afterwards = Callable[[Store, Settings, TextIO], None]
 
 
-def run_job(stage: str, description: str | None, job: Job) -> int:
+def run_job(stage: str, description: str | None, job: Job, engines: bool = True) -> int:
     """Runs one job; returns its exit code."""
-    return run_jobs(description, {stage: job})
+    return run_jobs(description, {stage: job}, engines=engines)
 
 
 def run_jobs(
@@ -41,15 +41,17 @@ def run_jobs(
     jobs: Mapping[str, Job],
     afterwards: Afterwards | None = None,
     argv: Sequence[str] | None = None,
+    engines: bool = True,
 ) -> int:
     """Runs `jobs` (stage -> job) in order, prints the stage table, then calls `afterwards`
     with the screen to print to.
 
-    Ray is up throughout. Returns the exit code: 0, 1 after an error, 130 after Ctrl-C.
+    Ray is up throughout; without `engines` it is not started, nor is its memory asked for. Returns the exit
+    code: 0, 1 after an error, 130 after Ctrl-C.
     """
 
     def work(store: Store, settings: Settings, out: TextIO) -> None:
-        with ray_session(out):
+        with ray_session(out) if engines else contextlib.nullcontext():
             reports = []
             for number, (stage, job) in enumerate(jobs.items(), 1):
                 print(f"[{number}/{len(jobs)}] {stage}: {_headline(job)}", file=out)
@@ -60,7 +62,7 @@ def run_jobs(
             if afterwards is not None:
                 afterwards(store, settings, out)
 
-    return _run(description, work, argv, check_memory)
+    return _run(description, work, argv, check_memory if engines else lambda: None)
 
 
 def run_tool(description: str | None, tool: Afterwards, argv: Sequence[str] | None = None) -> int:

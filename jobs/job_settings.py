@@ -18,6 +18,7 @@ from facap.registry.config import RegistryConfig
 from facap.review.config import ReviewConfig
 from facap.train.config import TrainConfig
 from facap.triplets.config import PairsConfig
+from facap.triplets.formats.config import ExportConfig, ImportConfig
 from serve_app.config import ServeConfig
 
 
@@ -41,6 +42,8 @@ class Settings(BaseModel):
     registry: RegistryConfig = Field(RegistryConfig(), description="registration and the promotion gate")
     index: IndexConfig = Field(IndexConfig(), description="IMAGES -> EMBEDDINGS and the search index")
     serve: ServeConfig = Field(ServeConfig(), description="the search service")
+    imports: ImportConfig = Field(ImportConfig(), description="a published dataset -> TRIPLETS")
+    exports: ExportConfig = Field(ExportConfig(), description="TRIPLETS -> a published layout")
 
 
 def load_settings(argv: list[str], prog: str, description: str) -> Settings:

@@ -1,12 +1,12 @@
-"""Typed settings from defaults, a YAML file, the environment and the command line, in this order.
+"""Typed settings from defaults, YAML files, the environment and the command line, in this order.
 
 A stage's settings are one `StageConfig` beside the stage; `parse` fills any such model:
 
     $ python -m jobs.crawl_images --config facap.yaml --crawl.read_timeout_s 20
     $ FACAP_CRAWL__READ_TIMEOUT_S=20 python -m jobs.crawl_images
 
-Every flag takes a value; a boolean one may also stand alone (`--crawl.obey_robots`, or with
-`--no-` before its name).
+Of several `--config` files a later one wins, setting by setting. Every flag takes a value; a boolean one may
+also stand alone (`--crawl.obey_robots`, or with `--no-` before its name).
 Unknown keys are ConfigErrors that name the nearest known key.
 """
 
@@ -58,7 +58,7 @@ def parse(model: type[Model], argv: list[str], prog: str, description: str) -> M
     Raises ConfigError for an unreadable file, an unknown key or a value out of range; exits 0
     after `--help`.
     """
-    argv, from_file = _take_config_file(argv)
+    argv, from_file = _take_config_files(argv)
     _check_environment(model)
     base: Any = type("Settings", (BaseSettings, model), {"settings_customise_sources": _sources(from_file)})
     base.model_config = {
@@ -71,7 +71,7 @@ def parse(model: type[Model], argv: list[str], prog: str, description: str) -> M
         "cli_implicit_flags": True,
         "nested_model_default_partial_update": True,
     }
-    base.__doc__ = description + "\n\n--config FILE reads settings from YAML."
+    base.__doc__ = description + "\n\n--config FILE reads settings from YAML; of several a later one wins."
     try:
         flags: Any = CliSettingsSource(base, cli_parse_args=_switches(argv, model))
         settings = base(_cli_settings_source=flags)
@@ -95,17 +95,26 @@ def _mark_given(filled: Model, given: list[Any]) -> Model:
     return filled.model_construct(_fields_set=set().union(*mappings), **values)
 
 
-def _take_config_file(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
+def _take_config_files(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
     rest: list[str] = []
     content: dict[str, Any] = {}
     words = iter(argv)
     for word in words:
         if word == "--config" or word.startswith("--config="):
             name = word.partition("=")[2] or next(words, "")
-            content = read_yaml(name)
+            content = _over(content, read_yaml(name))
         else:
             rest.append(word)
     return rest, content
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both mappings as one; of what both have, sections are put together and else `above` wins."""
+    merged = below | above
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _over(below[name], above[name])
+    return merged
 
 
 def _switches(argv: list[str], model: type[BaseModel]) -> list[str]:

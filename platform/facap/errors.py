@@ -4,6 +4,7 @@ FacapError
 ├── ConfigError        a setting is unknown or out of range
 ├── ContractError      a table does not match its schema
 ├── DatasetMissing     a stage's input has not been made yet
+├── FormatError        a file or folder is not of the layout that it should be
 ├── WorkspaceError     the workspace cannot be read or written
 ├── StageFailed        a stage ended above its failure threshold, or produced nothing
 ├── ModelMissing       a model folder or registry version cannot be found
@@ -25,6 +26,10 @@ class ContractError(FacapError):
 
 class DatasetMissing(FacapError):
     """A stage's input dataset has not been made yet."""
+
+
+class FormatError(FacapError):
+    """A file or folder is not of the layout that it should be; the message names it, and the line."""
 
 
 class WorkspaceError(FacapError):

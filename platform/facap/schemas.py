@@ -91,7 +91,7 @@ IMAGES = _schema(
 
 CAPTIONS = _schema(
     "CAPTIONS",
-    1,
+    2,
     "image_id",
     [
         _field("image_id", pa.string(), "the kept picture that is described", True),
@@ -104,6 +104,8 @@ CAPTIONS = _schema(
         _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
         _field("params_hash", pa.string(), "hash of the sampling parameters", True),
         _field("raw", pa.string(), "what the model wrote, untouched"),
+        _field("prompt_tokens", pa.int32(), "tokens that the model read, the picture's included"),
+        _field("written_tokens", pa.int32(), "tokens that it wrote"),
         _field("status", pa.string(), "ok, or the reason of the failure", True),
         _field("error", pa.string(), "one sentence on the failure"),
     ],
@@ -124,21 +126,44 @@ PAIRS = _schema(
 
 TRIPLETS = _schema(
     "TRIPLETS",
-    1,
-    "reference_id target_id",
+    2,
+    "reference_id target_id category split place",
     [
         _field("reference_id", pa.string(), "image_id of the reference", True),
-        _field("target_id", pa.string(), "image_id of the target", True),
+        _field(
+            "target_id", pa.string(), "image_id of the target; empty where a dataset keeps it secret", True
+        ),
         _field("category", pa.string(), "of both", True),
         _field("modification", pa.string(), "the modification text; null if failed"),
+        _field(
+            "captions",
+            pa.list_(pa.string()),
+            "what an imported `modification` was joined from; null: it is the only text",
+        ),
         _field("split", pa.string(), "from PAIRS", True),
+        _field("place", pa.int32(), "in the file that the row was imported from, from 0; null: not imported"),
         _field("quality", pa.float32(), "0 to 1, share of the checks that the text passed"),
         _field("model", pa.string(), "the LLM: name and hash of its weights", True),
         _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
         _field("params_hash", pa.string(), "hash of the sampling parameters", True),
         _field("raw", pa.string(), "what the model wrote, untouched"),
+        _field("prompt_tokens", pa.int32(), "tokens that the model read"),
+        _field("written_tokens", pa.int32(), "tokens that it wrote"),
         _field("status", pa.string(), "ok, or the reason of the failure", True),
         _field("error", pa.string(), "one sentence on the failure"),
+    ],
+)
+
+GALLERIES = _schema(
+    "GALLERIES",
+    1,
+    "category split place",
+    [
+        _field("category", pa.string(), "of the gallery", True),
+        _field("split", pa.string(), "train, val or test", True),
+        _field("place", pa.int32(), "in the dataset's list, from 0", True),
+        _field("name", pa.string(), "what the dataset calls the image", True),
+        _field("image_id", pa.string(), "what IMAGES and TRIPLETS call it", True),
     ],
 )
 
@@ -176,7 +201,7 @@ METRICS = _schema(
 
 SCHEMAS = {
     s.metadata[b"facap.dataset"].decode().lower(): s
-    for s in (PAGES, ITEMS, IMAGES, CAPTIONS, PAIRS, TRIPLETS, EMBEDDINGS, METRICS)
+    for s in (PAGES, ITEMS, IMAGES, CAPTIONS, PAIRS, TRIPLETS, GALLERIES, EMBEDDINGS, METRICS)
 }
 
 

@@ -279,7 +279,9 @@ class Stage:
 
     def _write_part(self, prefix: str, table: pa.Table) -> None:
         if table.num_rows:
-            first = str(table.column(0).to_pylist()) + str(table.column(1).to_pylist())
+            assert self.schema is not None
+            named_by = dict.fromkeys([*table.column_names[:2], *key_columns(self.schema)])
+            first = "".join(str(table.column(column).to_pylist()) for column in named_by)
             name = hashlib.sha256(first.encode()).hexdigest()[:20]
             self._put(f"{self._dir}/{prefix}-{name}.parquet", table)
 

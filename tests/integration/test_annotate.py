@@ -96,6 +96,9 @@ def test_a_killed_caption_stage_is_finished(
     new = [rows[f"item{n:02}"] for n in range(4, KEPT)]
     assert all(row["raw"] and row["model"].startswith("facap/tiny-captioner@") for row in new)
     assert "earlier" not in {row["prompt_hash"] for row in new}
+    usage = store.require("captions").extra["usage"]
+    assert usage["rows"] == len(new) and usage["written_tokens"] == sum(row["written_tokens"] for row in new)
+    assert all(row["prompt_tokens"] > 16 for row in new)  # the picture's own, and the prompt's
     failures = Counter(row["status"] for row in rows.values() if row["status"] != "ok")
     assert report.failures == failures and report.rows_out == KEPT - failures.total()
 

@@ -22,6 +22,7 @@ def test_the_measure_sees_what_is_too_much() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_no_limit_is_exceeded_and_no_time_wasted(tmp_path: Path, ray_session: None) -> None:
     config = CrawlConfig(
         allow_networks=("127.0.0.0/8",), max_rate_per_host=10, max_connections_per_host=2, num_workers=2

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
+from facap.annotate.report import Meter, describe
 from facap.catalog.wording import STYLES
 from facap.errors import ConfigError
-from facap.schemas import CATEGORIES
+from facap.schemas import CAPTIONS, CATEGORIES, from_rows
+from facap.store import Store
 
 PAIR = {
     "category": "dress",
@@ -171,7 +173,7 @@ def answered(prepared: dict, text: str, tokens: int) -> dict:
     return (
         prepared
         if prepared[engine.FAILURE]
-        else prepared | {"generated_text": text, "num_generated_tokens": tokens}
+        else prepared | {"generated_text": text, "num_input_tokens": 9, "num_generated_tokens": tokens}
     )
 
 
@@ -199,6 +201,8 @@ def test_a_caption_row_from_picture_to_row() -> None:
     assert [r["status"] for r in rows] == ["ok", "too_long", "undecodable", "engine_error"]
     assert rows[0]["caption"] == "a red top" and rows[0]["raw"] == " a red top"
     assert rows[0]["attributes"] == [("colour", "red")]
+    tokens = [(row["prompt_tokens"], row["written_tokens"]) for row in rows]
+    assert tokens == [(9, 4), (9, 64), (None, None), (None, None)]
     assert rows[3]["raw"] is None and rows[3]["error"] == "ValueError: too long"
     assert all(r["model"].startswith("facap/tiny-captioner@") for r in rows)
 
@@ -229,3 +233,24 @@ def test_the_cause_of_a_failure_is_one_line() -> None:
     trace = "Traceback:\n  File x\nValueError: first\n\nTraceback:\npydantic.OtherError: 1 error\n  too long"
     assert engine._cause(trace) == "pydantic.OtherError: 1 error too long"
     assert engine._cause("it died") == "it died"
+
+
+def test_a_run_is_metered_without_what_was_there_before(tmp_path: Path) -> None:
+    def row(number: int, **more: object) -> dict:
+        made = {"model": "m", "prompt_hash": "p", "params_hash": "q", "status": "ok"}
+        return {"image_id": f"{number}", "item_id": "t", "product_id": "p", "category": "top"} | made | more
+
+    stage = Store(str(tmp_path)).stage("captions", CAPTIONS, "key")
+    stage.write(from_rows([row(1, prompt_tokens=100, written_tokens=10)], CAPTIONS))
+    meter = Meter(stage, EngineConfig(num_engines=2, hourly_cost=3.0))
+    stage.write(
+        from_rows([row(2, prompt_tokens=70, written_tokens=7), row(3, status="undecodable")], CAPTIONS)
+    )
+    meter.started -= 36.0
+    usage = meter.usage()
+    assert [usage[name] for name in ("rows", "prompt_tokens", "written_tokens")] == [1, 70, 7]
+    assert usage["seconds"] == pytest.approx(36, abs=1) and usage["tokens_per_s"] == pytest.approx(
+        77 / 36, abs=0.1
+    )
+    assert usage["cost_per_thousand"] == pytest.approx(1000 * 2 * 3.0 / 100, rel=0.05)
+    assert describe(usage).startswith("70 tokens read, 7 written, 2/s, 6")

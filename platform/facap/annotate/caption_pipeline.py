@@ -8,7 +8,6 @@ request that the engine refuses (`engine_error`) and an answer that is of no use
 become rows with a status and an error.
 """
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 from facap.annotate import engine, parsing, prompts, taxonomy
 from facap.annotate.config import CaptionConfig
 from facap.annotate.engine import Refusal, Request
-from facap.annotate.report import finish, reused
+from facap.annotate.report import Meter, finish, reused
 from facap.dataflow import read_parts, write_rows
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport
@@ -27,7 +26,7 @@ from facap.store import Store, fingerprint, stage_key
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 1
+VERSION = 2
 _IDS = ("image_id", "item_id", "product_id", "category")
 
 
@@ -40,12 +39,12 @@ def key(config: CaptionConfig, images: str) -> str:
 
 def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
     """Captions what is not captioned yet, and commits. Raises StageFailed above max_failure_rate."""
-    started = time.monotonic()
     inputs = {"images": store.fingerprint("images")}
     stage = store.stage("captions", CAPTIONS, key(config, inputs["images"]))
     manifest = stage.finished()
     if manifest:
         return reused("caption", manifest)
+    meter = Meter(stage, config.engine)
     kept = keep(store.read("images", ["item_id", "status", "duplicate_of"]))
     todo = set(kept.column("item_id").to_pylist()) - stage.done("item_id")
     if todo:
@@ -54,7 +53,7 @@ def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
             answers = engine.generate(read_images(store, todo), config, _Ask(config), with_image=True)
             rows = answers.map_batches(_Judge(config), batch_format="pyarrow", batch_size=None)
             write_rows(rows, stage, kept.num_rows, progress, engine.ROWS_PER_PART)
-    return finish("caption", stage, config, inputs, kept.num_rows, started)
+    return finish("caption", stage, config, inputs, kept.num_rows, meter)
 
 
 def keep(images: pa.Table) -> pa.Table:
@@ -114,7 +113,7 @@ class _Judge:
 
     def row(self, answer: dict[str, Any], words: taxonomy.Taxonomy) -> dict[str, Any]:
         """One answer as one row."""
-        row = {name: answer[name] for name in _IDS} | self.made_by | {"raw": answer["raw"]}
+        row = {name: answer[name] for name in (*_IDS, *engine.WRITTEN)} | self.made_by
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}
         parsed = parsing.parse_caption(

@@ -44,6 +44,9 @@ class EngineConfig(StageConfig):
     )
     max_num_seqs: int = Field(128, ge=1, description="sequences an engine decodes at once")
     cpu_threads: int = Field(1, ge=1, description="OpenMP threads of an engine, device=cpu only")
+    hourly_cost: float = Field(
+        0.0, ge=0, description="of one engine, in your currency; with it the cost per thousand rows is told"
+    )
     kv_cache_gib: int = Field(1, ge=1, description="GiB of an engine's key-value cache, device=cpu only")
 
     def resolved_dtype(self) -> str:

@@ -3,8 +3,8 @@
     >>> answers = generate(rows, config, request, with_image=True)      # doctest: +SKIP
 
 `rows` is any Ray dataset; `request(row)` returns a `Request` or a `Refusal` for each row and runs
-on the workers. `answers` has the columns that `request` keeps plus `raw`, `cut_off` (max_tokens ended
-it), `failure` and `error` (a row that no engine saw, or that it refused). One row in, one row out.
+on the workers. `answers` has the columns that `request` keeps plus those of WRITTEN, `cut_off` (max_tokens
+ended it), `failure` and `error` (a row that no engine saw, or that it refused). One row in, one row out.
 
 On CPU an engine is two processes: Ray's actor (image preprocessing, detokenising) and the engine
 core with its OpenMP threads. device="gpu" takes vLLM's own defaults; not yet run on a GPU by us.
@@ -32,6 +32,7 @@ FAILURE = "__inference_error__"  # ray.data.llm's column; rows that have it set 
 REFUSED = "engine_error"
 VLLM_LEVEL = "VLLM_LOGGING_LEVEL"
 STARTING = "starting the engine (about 30 s)"
+WRITTEN = ("raw", "prompt_tokens", "written_tokens")  # columns of an answer that rows keep as they are
 ROWS_PER_PART = 128  # what a kill can lose of finished answers: two seconds' work
 
 
@@ -94,7 +95,7 @@ class _Prepare:
 
 
 class _Answer:
-    """The engine's columns -> keep + raw, cut_off, failure."""
+    """The engine's columns -> keep + raw, tokens, cut_off, failure, error."""
 
     def __init__(self, max_tokens: int) -> None:
         self.max_tokens = max_tokens
@@ -103,6 +104,8 @@ class _Answer:
         error = row[FAILURE] or None
         return row["keep"] | {
             "raw": None if error else row["generated_text"],
+            "prompt_tokens": None if error else row["num_input_tokens"],
+            "written_tokens": None if error else row["num_generated_tokens"],
             "cut_off": not error and row["num_generated_tokens"] >= self.max_tokens,
             "failure": (row["status"] or REFUSED) if error else None,
             "error": error,

@@ -9,7 +9,6 @@ becomes of answers is in parsing.
 """
 
 import hashlib
-import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow as pa
 from facap.annotate import engine, parsing, prompts, taxonomy
 from facap.annotate.config import ModifyConfig
 from facap.annotate.engine import Refusal, Request
-from facap.annotate.report import finish, reused
+from facap.annotate.report import Meter, finish, reused
 from facap.dataflow import write_rows
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport
@@ -27,7 +26,7 @@ from facap.store import Store, fingerprint, stage_key
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 1
+VERSION = 2
 _PAIR = ("reference_id", "target_id", "category", "split")
 
 
@@ -41,12 +40,12 @@ def key(config: ModifyConfig, pairs: str, captions: str) -> str:
 
 def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     """Writes the texts that are missing, and commits. Raises StageFailed above max_failure_rate."""
-    started = time.monotonic()
     inputs = {name: store.fingerprint(name) for name in ("pairs", "captions")}
     stage = store.stage("triplets", TRIPLETS, key(config, **inputs))
     manifest = stage.finished()
     if manifest:
         return reused("modify", manifest)
+    meter = Meter(stage, config.engine)
     pairs = store.read("pairs", list(_PAIR)).to_pylist()
     written = stage.read(["reference_id", "target_id"]).to_pylist()
     done = {(row["reference_id"], row["target_id"]) for row in written}
@@ -61,7 +60,7 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
             answers = engine.generate(_dataset(ready), config, _Ask(config), with_image=False)
             rows = answers.map_batches(_Judge(config, made_by), batch_format="pyarrow", batch_size=None)
             write_rows(rows, stage, len(pairs), progress, engine.ROWS_PER_PART)
-    return finish("modify", stage, config, inputs, len(pairs), started)
+    return finish("modify", stage, config, inputs, len(pairs), meter)
 
 
 def match(pairs: list[dict], captions: dict[str, str]) -> tuple[list[dict], list[dict]]:
@@ -139,7 +138,7 @@ class _Judge:
 
     def row(self, answer: dict[str, Any], words: taxonomy.Taxonomy) -> dict[str, Any]:
         """One answer as one row."""
-        row = {name: answer[name] for name in _PAIR} | self.made_by | {"raw": answer["raw"]}
+        row = {name: answer[name] for name in (*_PAIR, *engine.WRITTEN)} | self.made_by
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}
         parsed = parsing.parse_modification(

@@ -86,9 +86,10 @@ def _photographed(drawn_HWC: np.ndarray, view: View) -> np.ndarray:
     cast = view.brightness * (1 + view.warmth * np.array([0.035, 0.0, -0.05], np.float32))
     across_W = 1 + 0.10 * view.side_light * np.linspace(-1, 1, width, dtype=np.float32)
     noise_HW = np.random.default_rng(view.noise).standard_normal((height, width), np.float32)
-    light_HWC = (downwards_H[:, None] * across_W)[:, :, None] * cast
-    lit = drawn_HWC * light_HWC + view.grain * noise_HW[:, :, None]
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    drawn_HWC *= (downwards_H[:, None] * across_W)[:, :, None]
+    drawn_HWC *= cast.astype(np.float32)
+    drawn_HWC += (np.float32(view.grain) * noise_HW)[:, :, None]
+    return np.clip(drawn_HWC, 0, 255, out=drawn_HWC).astype(np.uint8)
 
 
 def svg(garment: Garment, view: View) -> str:

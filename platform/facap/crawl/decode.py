@@ -34,6 +34,7 @@ ORIENTATION = 0x0112  # EXIF tag
 IMAGE_ID_LENGTH = 32  # hex digits
 MAX_SCANS = 32  # of a JPEG; progressive ones have about ten, and each costs a walk over the whole picture
 HARMLESS = ("extraneous bytes", "SOS parameters", "JFIF revision", "Adobe color")  # libjpeg's warnings
+PLAIN_COLOUR = 1.5  # times smaller from which smoothing coarse colour planes is lost work; see docs/log.md
 SCRATCH_BYTES = 8 * 2**20  # a thread keeps for decoding into; fresh memory costs a third of the decoding
 CUT = ("truncated", "eof", "broken data stream", "not enough", "premature end of jpeg")
 
@@ -158,9 +159,11 @@ def _turbo(data: bytes, width: int, height: int, limits: Limits) -> np.ndarray |
 
     What libjpeg warns of is an error, but for trifles.
     """
-    factor = prescale(max(width, height) / limits.longest_side)
+    ratio = max(width, height) / limits.longest_side
+    factor = prescale(ratio)
     height, width = -(-height // factor), -(-width // factor)
     how = {"min_height": height, "min_width": width, "buffer": _buffer(height * width * 3)}
+    how["fastupsample"] = ratio / factor >= PLAIN_COLOUR
     try:
         return simplejpeg.decode_jpeg(data, **how)
     except ValueError as error:

@@ -34,8 +34,24 @@ def thumbnail(jpeg: bytes) -> np.ndarray:
 
 def difference(one_SSC: np.ndarray, other_SSC: np.ndarray) -> float:
     """Root mean square difference of two thumbnails where they overlap, 0 to 255; inf if they cannot."""
-    if np.sqrt(np.square(_fields(one_SSC) - _fields(other_SSC)).mean()) > MOST_COARSE:
+    if not may_be_one(fields(one_SSC), fields(other_SSC)):
         return NOTHING_IN_COMMON
+    return fitted_difference(one_SSC, other_SSC)
+
+
+def fields(picture_SSC: np.ndarray) -> np.ndarray:
+    """The mean colours of COARSE x COARSE fields, one after the other."""
+    coarse = cv2.resize(picture_SSC, (COARSE, COARSE), interpolation=cv2.INTER_AREA)
+    return coarse.astype(np.float32).ravel()
+
+
+def may_be_one(one_F: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether `fields` of a picture are near those of another, or of each row of others."""
+    return np.sqrt(np.square(others - one_F).mean(axis=-1)) <= MOST_COARSE
+
+
+def fitted_difference(one_SSC: np.ndarray, other_SSC: np.ndarray) -> float:
+    """`difference` of pictures whose fields are near each other."""
     fitted, everywhere = np.eye(2, 3, dtype=np.float32), np.full((SIDE, SIDE), 255, np.uint8)
     one, other = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one_SSC, other_SSC))
     try:
@@ -53,8 +69,3 @@ def difference(one_SSC: np.ndarray, other_SSC: np.ndarray) -> float:
     if whole.mean() < LEAST_OVERLAP:
         return NOTHING_IN_COMMON
     return float(np.sqrt(np.square(moved - one_SSC)[whole].mean()))
-
-
-def _fields(picture_SSC: np.ndarray) -> np.ndarray:
-    """The mean colours of COARSE x COARSE fields."""
-    return cv2.resize(picture_SSC, (COARSE, COARSE), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from facap.crawl.likeness import SAME, difference
+from facap.crawl.likeness import SAME, fields, fitted_difference, may_be_one
 from facap.crawl.phash import BITS, unpack
 
 RADIUS = 84  # of 256 bits; wide, since likeness.py decides. See docs/crawl.md
@@ -40,6 +40,7 @@ def representatives(
     if not places:
         return result
     pictures = thumbnails_of(places)
+    colours = np.stack([fields(picture) for picture in pictures])
     whole, inner = whole[places], inner[places]
     leaders = _Leaders(whole, inner)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="likeness") as threads:
@@ -50,11 +51,12 @@ def representatives(
             for number in block:
                 among_new = _distances(whole, inner, number, new)
                 candidates = sorted([*known[number - start], *(c for c in among_new if c[0] <= radius)])
-                nearest = [leader for _, leader in candidates[:MOST_LOOKS]]
-                apart = threads.map(difference, pictures[nearest], [pictures[number]] * len(nearest))
+                nearest = np.array([leader for _, leader in candidates[:MOST_LOOKS]], np.int64)
+                nearest = nearest[may_be_one(colours[number], colours[nearest])]
+                apart = threads.map(fitted_difference, pictures[nearest], [pictures[number]] * len(nearest))
                 for leader, by in zip(nearest, apart, strict=True):
                     if by <= same:
-                        result[places[number]] = places[leader]
+                        result[places[number]] = places[int(leader)]
                         break
                 else:
                     new.append(number)

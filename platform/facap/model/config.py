@@ -29,7 +29,7 @@ class FashionBlip2Config(StageConfig):
         "mlp", description="which sublayers of a vision block an adapter follows"
     )
     adapter_blocks: int | None = Field(
-        2,
+        1,
         ge=0,
         description="adapters in the last so many vision blocks; null for all (real size). The blocks "
         "below are frozen, so their output can be computed once per picture",

@@ -1,0 +1,51 @@
+"""The presets of cluster/presets: settings that this version of the code, and of vLLM, accepts."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from facap.annotate import engine
+from facap.config import parse
+from facap.model import checkpoints
+from jobs.job_settings import Settings
+
+PRESETS = Path(__file__).resolve().parents[2] / "cluster" / "presets"
+STACKS = (("annotate_7b",), ("annotate_7b", "annotate_7b_2gpu"))
+
+
+def stacked(*names: str) -> Settings:
+    words = [word for name in names for word in ("--config", str(PRESETS / f"{name}.yaml"))]
+    return parse(Settings, words, "quickstart", "")
+
+
+def test_every_preset_is_tried_here() -> None:
+    assert {path.stem for path in PRESETS.glob("*.yaml")} == {name for stack in STACKS for name in stack}
+
+
+@pytest.mark.parametrize("stack", STACKS, ids="+".join)
+def test_the_engine_takes_all_that_a_preset_says(stack: tuple[str, ...]) -> None:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    settings = stacked(*stack)
+    known = {field.name for field in fields(AsyncEngineArgs)}
+    for stage in (settings.caption, settings.modify):
+        kwargs = engine.engine_kwargs(stage)
+        assert set(kwargs) <= known and kwargs["enable_prefix_caching"] is True
+        args = AsyncEngineArgs(
+            model=checkpoints.resolve("facap/tiny-captioner"), **kwargs
+        )  # one that is here
+        assert args.tensor_parallel_size == len(stack)
+        assert stage.chat and stage.engine.device == "gpu" and stage.max_tokens < stage.engine.max_model_len
+    budget = engine.engine_kwargs(settings.caption)["mm_processor_kwargs"]
+    assert budget["max_pixels"] == 512 * 28 * 28  # tokens of a picture, at 28 x 28 px each
+
+
+def test_settings_of_a_preset_give_way_to_those_of_the_file_after_it(tmp_path: Path) -> None:
+    own = tmp_path / "shop.yaml"
+    own.write_text("caption: {engine: {num_engines: 8}}\nmodify: {model: /models/mine}\n")
+    words = ["--config", str(PRESETS / "annotate_7b.yaml"), "--config", str(own), "--modify.max_tokens", "50"]
+    settings = parse(Settings, words, "quickstart", "")
+    assert settings.caption.engine.num_engines == 8 and settings.caption.engine.max_num_seqs == 128
+    modify = settings.modify
+    assert (modify.model, modify.max_tokens, modify.chat) == ("/models/mine", 50, True)
