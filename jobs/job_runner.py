@@ -2,7 +2,8 @@
 
 A job is a function `(store, settings, progress) -> StageReport`; `run_job` gives it what it needs
 and turns a FacapError into exit code 1. Inside `ray job submit`, or with RAY_ADDRESS set, it joins
-that cluster; otherwise it starts a Ray of its own on this machine.
+that cluster; otherwise it starts a Ray of its own on this machine. `run_tool` is for what is no
+stage and needs no Ray.
 """
 
 import contextlib
@@ -48,15 +49,9 @@ def run_jobs(
     Ray is up throughout; without `engines` it is not started, nor is its memory asked for. Returns the exit
     code: 0, 1 after an error, 130 after Ctrl-C.
     """
-    screen = sys.stderr
-    try:
-        words = list(sys.argv[1:] if argv is None else argv)
-        settings = load_settings(words, program(), description or "")
-        store = Store(settings.workspace)
-        store.check_writable()
-        if engines:
-            check_memory()
-        with noise_to_file(store) as (out, screen), ray_session(out) if engines else contextlib.nullcontext():
+
+    def work(store: Store, settings: Settings, out: TextIO) -> None:
+        with ray_session(out) if engines else contextlib.nullcontext():
             reports = []
             for number, (stage, job) in enumerate(jobs.items(), 1):
                 print(f"[{number}/{len(jobs)}] {stage}: {_headline(job)}", file=out)
@@ -66,6 +61,31 @@ def run_jobs(
             keep(store, reports)
             if afterwards is not None:
                 afterwards(store, settings, out)
+
+    return _run(description, work, argv, check_memory if engines else lambda: None)
+
+
+def run_tool(description: str | None, tool: Afterwards, argv: Sequence[str] | None = None) -> int:
+    """Runs what is no stage and needs no Ray; settings, log, errors and exit codes as with `run_jobs`."""
+    return _run(description, tool, argv)
+
+
+def _run(
+    description: str | None,
+    work: Afterwards,
+    argv: Sequence[str] | None,
+    check: Callable[[], None] = lambda: None,
+) -> int:
+    """Calls `work` with a workspace that can be written; every error is one sentence on the screen."""
+    screen = sys.stderr
+    try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        settings = load_settings(words, program(), description or "")
+        store = Store(settings.workspace)
+        store.check_writable()
+        check()
+        with noise_to_file(store) as (out, screen):
+            work(store, settings, out)
         return 0
     except FacapError as error:
         print(f"error: {error}", file=screen, flush=True)

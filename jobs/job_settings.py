@@ -15,6 +15,7 @@ from facap.crawl.config import LOCAL_SERVER, CrawlConfig
 from facap.evaluate.config import EvaluateConfig
 from facap.index.config import IndexConfig
 from facap.registry.config import RegistryConfig
+from facap.review.config import ReviewConfig
 from facap.train.config import TrainConfig
 from facap.triplets.config import PairsConfig
 from facap.triplets.formats.config import ExportConfig, ImportConfig
@@ -35,6 +36,7 @@ class Settings(BaseModel):
     caption: CaptionConfig = Field(CaptionConfig(), description="IMAGES -> CAPTIONS, by the VLM")
     pairs: PairsConfig = Field(PairsConfig(), description="CAPTIONS -> PAIRS")
     modify: ModifyConfig = Field(ModifyConfig(), description="PAIRS -> TRIPLETS, by the LLM")
+    review: ReviewConfig = Field(ReviewConfig(), description="people's spot check of TRIPLETS; no stage")
     train: TrainConfig = Field(TrainConfig(), description="TRIPLETS -> FashionBLIP-2")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="the model and its baselines -> METRICS")
     registry: RegistryConfig = Field(RegistryConfig(), description="registration and the promotion gate")

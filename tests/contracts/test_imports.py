@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FACAP = ROOT / "platform" / "facap"
-CORE = {"schemas", "store", "config", "errors", "progress", "dataflow", "tracking", "splits"}
+CORE = {"schemas", "store", "config", "errors", "progress", "dataflow", "tracking", "reports", "splits"}
 SHARED = CORE | {"model"}  # what every stage may use
 ALSO = {"tiny": {"catalog"}}  # the shipped models are trained on rendered garments, outside any run
 STAGES = {p.name for p in FACAP.iterdir() if (p / "__init__.py").exists()} - {"model"}

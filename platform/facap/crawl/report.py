@@ -6,26 +6,18 @@ What pictures, addresses and servers say is untrusted: the template escapes all 
 the page forbids itself scripts and any request. Its size is bounded by the numbers below.
 """
 
-import base64
-import json
-import uuid
 from pathlib import Path
 from typing import Any
 
-import cv2
-import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
-import simplejpeg
 
+from facap import reports
 from facap.crawl.figures import COLUMNS, summarise
 from facap.crawl.increments import VANISHED
 from facap.crawl.likeness import difference, thumbnail
-from facap.crawl.shrink import fitting
 from facap.schemas import IMAGES, OK
 from facap.store import Manifest, Stage, Store
-from facap.tracking import open_client, start_run
 
 MOST_KEPT = 48
 MOST_PAIRS = 24
@@ -38,8 +30,8 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 def publish(store: Store, mlflow_uri: str) -> dict[str, Any]:
     """Writes the report of the finished IMAGES and returns its figures; does nothing if it is there."""
     manifest = store.require("images")
-    there = _read(store.path("reports", "crawl.json"))
-    if there is not None and there.get("fingerprint") == manifest.fingerprint:
+    there = reports.kept(store, "crawl", manifest.fingerprint)
+    if there is not None:
         return there
     stage = Stage(store, "images", IMAGES, manifest.key)
     rows = stage.read([*COLUMNS, "error"])
@@ -47,8 +39,7 @@ def publish(store: Store, mlflow_uri: str) -> dict[str, Any]:
     figures |= summarise(rows, manifest.seconds)
     page = render(stage, rows, figures)
     _track(store, mlflow_uri, manifest, figures, page)
-    _write(store.path("reports", "crawl.html"), page)
-    _write(store.path("reports", "crawl.json"), json.dumps(figures, indent=1) + "\n")
+    reports.keep(store, "crawl", page, figures)
     return figures
 
 
@@ -60,11 +51,10 @@ def render(stage: Stage, rows: pa.Table, figures: dict[str, Any]) -> str:
     pairs = _pairs(rows.filter(pc.and_(good, pc.is_valid(copy_of))), rows)
     shown = {*kept.column("item_id").to_pylist(), *(item for pair in pairs for item in pair[:2])}
     pictures = _pictures(stage, shown)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.globals["thumb"] = lambda item: _data_uri(pictures[item])
-    environment.filters["short"] = _short
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return reports.template(TEMPLATE).render(
         figures=figures,
+        short=_short,
+        thumb=lambda item: reports.picture_uri(pictures[item], THUMB_PX, THUMB_QUALITY),
         kept=[row for row in kept.to_pylist() if row["item_id"] in pictures],
         rejected=_rejected(rows),
         pairs=[
@@ -110,14 +100,6 @@ def _apart(one: bytes, other: bytes) -> str:
     return f"{difference(thumbnail(one), thumbnail(other)):.1f}"
 
 
-def _data_uri(jpeg: bytes) -> str:
-    rgb_HWC = simplejpeg.decode_jpeg(jpeg, min_height=THUMB_PX, min_width=THUMB_PX, strict=False)
-    size = fitting(rgb_HWC.shape[1], rgb_HWC.shape[0], THUMB_PX)
-    small = cv2.resize(rgb_HWC, size, interpolation=cv2.INTER_AREA)
-    data = simplejpeg.encode_jpeg(small, THUMB_QUALITY, colorsubsampling="420")
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
-
-
 def _short(number: float) -> str:
     """A number for the axis of a histogram: 512, 4k, 2M.
 
@@ -131,34 +113,10 @@ def _short(number: float) -> str:
 
 
 def _track(store: Store, mlflow_uri: str, manifest: Manifest, figures: dict[str, Any], page: str) -> None:
-    """The same as the MLflow run "crawl"."""
-    client = open_client(store, mlflow_uri)
-    run = start_run(client, "crawl", manifest.config | {"inputs": manifest.inputs}).info.run_id
     metrics = {name: value for name, value in figures.items() if isinstance(value, int | float)}
     metrics |= {f"status/{status}": number for status, number in figures["counts"].items()}
     for name in ("latency_ms", "body_bytes"):
         metrics |= {f"{name}/{q}": figures[name][q] for q in ("p50", "p95") if q in figures[name]}
-    for name, value in metrics.items():
-        client.log_metric(run, name, value)
-    client.log_dict(run, figures, "crawl.json")
-    client.log_text(run, page, "crawl.html")
-    client.set_terminated(run)
-
-
-def _read(path: str) -> dict[str, Any] | None:
-    fs, inner = pyarrow.fs.FileSystem.from_uri(path)
-    try:
-        with fs.open_input_stream(inner) as source:
-            found = json.loads(source.read())
-    except (FileNotFoundError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _write(path: str, text: str) -> None:
-    fs, inner = pyarrow.fs.FileSystem.from_uri(path)
-    fs.create_dir(inner.rpartition("/")[0], recursive=True)
-    temporary = f"{inner}.{uuid.uuid4().hex}.tmp"
-    with fs.open_output_stream(temporary) as out:
-        out.write(text.encode())
-    fs.move(temporary, inner)
+    reports.track(
+        store, mlflow_uri, "crawl", manifest.config | {"inputs": manifest.inputs}, metrics, page, figures
+    )

@@ -2,13 +2,16 @@
 
 Every captioned image ends as the reference of one pair or is counted, by reason, in the report and
 in the manifest's `extra`: "no_caption" (its caption failed), "no_vector" (its picture is gone or
-cannot be decoded), "no_partner" (nothing acceptable among its neighbours). PAIRS is one part.
+cannot be decoded), "no_partner" (nothing acceptable among its neighbours). PAIRS is one part; what the
+settings kept lies beside it as figures.json, for the report.
 """
 
+import json
 import time
 from collections import Counter
 from dataclasses import asdict
 
+from facap import reports
 from facap.model import checkpoints
 from facap.model.embed import BASE, Workers, base_model, embed, read_vectors
 from facap.progress import Progress, StageReport, check_failures
@@ -18,6 +21,7 @@ from facap.store import Manifest, Store, stage_key
 from facap.triplets.config import PairsConfig
 
 VERSION = 1
+FIGURES = "figures.json"
 
 
 def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
@@ -34,14 +38,17 @@ def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
     if finished:
         return _report(finished, seconds=0.0, reused=True)
 
-    from facap.triplets.pairing import Member, mine_pairs
+    from facap.triplets.pairing import Member, Pair, in_order, mine_groups
+    from facap.triplets.survey import Survey
 
+    survey = Survey(config)
     captions = store.read("captions", ["image_id", "product_id", "category", "attributes", "status"])
     members: dict[str, Member] = {}
     failures: Counter[str] = Counter()
     for row in captions.to_pylist():
         if row["status"] != OK:
             failures["no_caption"] += 1
+            survey.lost(row["category"], "images")
             continue
         attributes = dict(row["attributes"] or [])
         members[row["image_id"]] = Member(
@@ -53,7 +60,13 @@ def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
     rows_of = [row for row, image_id in enumerate(ids) if image_id in members]
     found = [members[ids[row]] for row in rows_of]
     failures["no_vector"] = len(members) - len(found)
-    pairs = mine_pairs(found, vectors_ND[rows_of], config) if found else []
+    for image_id in members.keys() - set(ids):
+        survey.lost(members[image_id].category, "captioned")
+    pairs: list[Pair] = []
+    for group in mine_groups(found, vectors_ND[rows_of], config):
+        survey.add(group)
+        pairs += group.pairs
+    pairs = in_order(pairs)
     failures["no_partner"] = len(found) - len(pairs)
     failures = +failures  # drops the reasons that did not occur
     check_failures("pairs", {OK: len(pairs), **failures}, config.max_failure_rate)
@@ -62,6 +75,7 @@ def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
     rows = [asdict(pair) for pair in pairs if pair.reference_id not in done]
     if rows:
         stage.write(from_rows(rows, PAIRS))
+    reports.write_text(f"{stage.folder}/{FIGURES}", json.dumps(survey.figures()) + "\n")
     extra = {
         "rows_in": captions.num_rows,
         "failures": dict(failures),
