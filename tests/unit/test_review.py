@@ -88,9 +88,9 @@ def written(folder: Path, name: str, content: object) -> str:
 
 def test_usable_rows_have_a_text_and_a_score(store: Store) -> None:
     assert [t.key for t in usable(store, "quality")] == [(f"r{n:02}", f"t{n:02}") for n in range(40)]
-    with pytest.raises(ConfigError, match=r"no column of numbers 'faith'; there are: quality"):
+    with pytest.raises(ConfigError, match=r"no column of scores 'faith'; there are: quality"):
         usable(store, "faith")
-    with pytest.raises(ConfigError, match="no column of numbers 'category'"):
+    with pytest.raises(ConfigError, match="no column of scores 'category'"):
         usable(store, "category")
 
 

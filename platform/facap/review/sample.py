@@ -47,14 +47,14 @@ class Triplet:
 def usable(store: Store, score: str) -> list[Triplet]:
     """The triplets that have a text and a score, in the order of their ids.
 
-    Raises ConfigError if TRIPLETS has no such column of numbers, StageFailed if none is usable.
+    Raises ConfigError if TRIPLETS has no such column of scores, StageFailed if none is usable.
     """
     first = store.require("triplets").files[0]
     schema = store.read_file("triplets", first).schema
-    numbers = [field.name for field in schema if _is_number(field.type)]
-    if score not in numbers:
+    scores = [field.name for field in schema if pa.types.is_floating(field.type)]  # integers count something
+    if score not in scores:
         raise ConfigError(
-            f"review.score: TRIPLETS has no column of numbers '{score}'; there are: {', '.join(numbers)}"
+            f"review.score: TRIPLETS has no column of scores '{score}'; there are: {', '.join(scores)}"
         )
     rows = store.read("triplets", [*COLUMNS, score])
     rows = rows.filter(pc.and_(pc.equal(rows.column("status"), OK), pc.is_valid(rows.column(score))))
@@ -71,10 +71,6 @@ def usable(store: Store, score: str) -> list[Triplet]:
             "modify, or set review.score to another column"
         )
     return sorted(found, key=lambda triplet: triplet.key)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
 
 
 def lower_edges(scores: Sequence[float], num_buckets: int) -> list[float]:
