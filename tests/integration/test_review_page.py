@@ -147,7 +147,7 @@ def test_a_store_that_was_tampered_with_is_passed_over(page: "Page") -> None:
     page.keyboard.press("g")
     page.evaluate(
         "localStorage.setItem(Object.keys(localStorage)[0],"
-        " JSON.stringify({at: 99, reviewer: 7, marks: {x: {mark: 'good'}, 'r00 t00': {mark: 'great'}}}))"
+        " JSON.stringify({at: 99, reviewer: 7, marks: {x: {mark: 'good'}, 'r00\\nt00': {mark: 'great'}}}))"
     )
     page.reload()
     assert count(page) == f"Triplet 1 of {NUM_TRIPLETS} · 0 marked"

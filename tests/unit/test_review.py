@@ -48,6 +48,7 @@ def store(tmp_path: Path) -> Store:
         rows.append(row | made_by | {"modification": text, "quality": (n % 4 + 1) / 4, "status": "ok"})
     rows.append(rows[0] | {"reference_id": "rx", "modification": None, "quality": None, "status": "empty"})
     rows.append(rows[0] | {"reference_id": "ry", "quality": None})
+    rows.append(rows[0] | {"modification": "zz, another text of the same pair", "split": "val"})
     ids = [row[side] for row in rows for side in ("reference_id", "target_id")]
     fetched = {
         "product_id": "p",
@@ -87,8 +88,10 @@ def written(folder: Path, name: str, content: object) -> str:
 
 
 def test_usable_rows_have_a_text_and_a_score(store: Store) -> None:
-    assert [t.key for t in usable(store, "quality")] == [(f"r{n:02}", f"t{n:02}") for n in range(40)]
-    with pytest.raises(ConfigError, match=r"no column of scores 'faith'; there are: quality"):
+    found = usable(store, "quality")
+    assert [t.key for t in found] == [(f"r{n:02}", f"t{n:02}") for n in range(40)]
+    assert found[0].modification == "make it number 0"  # the pair is there twice
+    with pytest.raises(ConfigError, match=r"no column of scores 'faith'; there are: .*quality"):
         usable(store, "faith")
     with pytest.raises(ConfigError, match="no column of scores 'category'"):
         usable(store, "category")
@@ -184,7 +187,11 @@ def test_a_marks_file_is_read() -> None:
             {**GOOD, "marks": [{**MARK, "time": "2026-11-25T10:00:00"}]},
             r"'marks\.0\.time' ",
         ),  # of which zone?
-        ({**GOOD, "marks": [{**MARK, "reference_id": "<b>"}]}, r"'marks\.0\.reference_id' is malformed"),
+        (
+            {**GOOD, "marks": [{**MARK, "target_id": "\x1b[1m"}]},
+            r"'marks\.0\.target_id' .*no control characters",
+        ),
+        ({**GOOD, "marks": [{**MARK, "target_id": "x" * 257}]}, r"'marks\.0\.target_id' .*at most 256"),
         ({**GOOD, "marks": [{**MARK, "note": "x"}]}, r"'marks\.0\.note' is not known"),
         ({**GOOD, "marks": [MARK, {**MARK, "mark": "bad"}]}, "r > t is marked 2 times"),
         ({**GOOD, "marks": [MARK] * (MAX_MARKS + 1)}, "'marks' list should have at most 20000 items"),

@@ -9,7 +9,7 @@ class ReviewConfig(StageConfig):
     """One section for both jobs, so that marks are compared with the score they were sampled by."""
 
     score: str = Field(
-        "quality", description="number column of TRIPLETS that is checked against people's marks"
+        "quality", description="column of TRIPLETS (of floats) that is checked against people's marks"
     )
     num_triplets: int = Field(60, ge=1, le=1000, description="triplets on the page; 60 take ten minutes")
     seed: int = Field(0, ge=0, description="another seed draws other triplets")

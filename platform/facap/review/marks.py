@@ -37,7 +37,7 @@ def _printable(name: str) -> str:
     return name
 
 
-ImageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+ImageId = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 Name = Annotated[
     str,

@@ -6,7 +6,7 @@
   const { version, sample, schema, schemaVersion } = document.body.dataset;
   const STORE = `facap-review-${sample}`; // a page of other triplets has other marks
   const items = [...document.querySelectorAll(".triplet")];
-  const keyOf = (item) => `${item.dataset.reference} ${item.dataset.target}`;
+  const keyOf = (item) => `${item.dataset.reference}\n${item.dataset.target}`;
   const known = new Set(items.map(keyOf));
   const state = { at: 0, reviewer: "", marks: {}, history: [] }; // history: what each marking replaced
   let kept = true; // whether the browser stores what is marked

@@ -45,13 +45,13 @@ class Triplet:
 
 
 def usable(store: Store, score: str) -> list[Triplet]:
-    """The triplets that have a text and a score, in the order of their ids.
+    """The triplets with a text and a score, in the order of their ids; the first of each pair of pictures.
 
-    Raises ConfigError if TRIPLETS has no such column of scores, StageFailed if none is usable.
+    Raises ConfigError if TRIPLETS has no such column of floats, StageFailed if none is usable.
     """
     first = store.require("triplets").files[0]
     schema = store.read_file("triplets", first).schema
-    scores = [field.name for field in schema if pa.types.is_floating(field.type)]  # integers count something
+    scores = [field.name for field in schema if pa.types.is_floating(field.type)]
     if score not in scores:
         raise ConfigError(
             f"review.score: TRIPLETS has no column of scores '{score}'; there are: {', '.join(scores)}"
@@ -70,7 +70,8 @@ def usable(store: Store, score: str) -> list[Triplet]:
             f"review: no row of TRIPLETS has both a text and a {score}; look at the failures of the job "
             "modify, or set review.score to another column"
         )
-    return sorted(found, key=lambda triplet: triplet.key)
+    found.sort(key=lambda triplet: (triplet.key, triplet.modification))  # imported data may repeat a pair
+    return list({triplet.key: triplet for triplet in reversed(found)}.values())[::-1]
 
 
 def lower_edges(scores: Sequence[float], num_buckets: int) -> list[float]:
