@@ -40,7 +40,7 @@ ROWS_PER_PART = 128
 def costs(files: Sequence[Path], port: int, limits: Limits) -> dict[str, float]:
     """Milliseconds of CPU a picture, by part, while all cores do the same part, as they do in a crawl.
 
-    Cores share caches, memory and often their arithmetic units: one that is busy alone is quicker.
+    Cores share caches and memory, so that one may be quicker alone.
     """
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
