@@ -4,8 +4,10 @@
 {'b': 'a'}
 """
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -48,13 +50,17 @@ def mark_duplicates(stage: Stage, near: bool = True) -> int:
         ]
         found |= _near(stage, sorted(firsts))
         found = {item: found.get(first, first) for item, first in found.items()}
-    for part in stage.parts("part-"):
+
+    def mark(part: str) -> None:
         now = stage.read_part(part, ["item_id", "duplicate_of"])
         wanted = [found.get(item) for item in now.column("item_id").to_pylist()]
         if wanted != now.column("duplicate_of").to_pylist():
             table = stage.read_part(part)
             index = table.schema.get_field_index("duplicate_of")
             stage.replace(part, table.set_column(index, "duplicate_of", pa.array(wanted, pa.string())))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(mark, stage.parts("part-")))
     return len(found)
 
 

@@ -8,31 +8,38 @@ has two such hashes, one of itself and one of its inner 95 %: a copy that was cr
 docs/crawl.md has the measurements that these numbers come from.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-SIDE = 64  # px that are transformed
+SIDE = 64  # points a side that are transformed, whatever the picture's size
 TERMS = 16  # a side
 BITS = TERMS * TERMS
 INNER = 0.95  # of each side
+MOST_LENGTHS = 512  # of sides, that are remembered
 
 
-@cache
-def _dct() -> np.ndarray:
-    """The first TERMS rows of the DCT-II of SIDE points."""
+@lru_cache(MOST_LENGTHS)
+def _terms(length: int, share: float) -> np.ndarray:
+    """(TERMS, length): the first rows of the DCT-II of SIDE points, which average the inner `share`."""
     frequency, point = np.arange(TERMS)[:, None], np.arange(SIDE)[None, :]
-    return np.cos(np.pi * frequency * (2 * point + 1) / (2 * SIDE)).astype(np.float32)
+    dct = np.cos(np.pi * frequency * (2 * point + 1) / (2 * SIDE))
+    start, pixel = length * (1 - share) / 2, np.arange(length)[None, :]
+    edges = np.linspace(start, length - start, SIDE + 1)[:, None]
+    covered = np.clip(edges[1:] - pixel, 0, 1) - np.clip(edges[:-1] - pixel, 0, 1)
+    return (dct @ covered / (length * share)).astype(np.float32)
 
 
 def phash(grey_HW: np.ndarray) -> str:
     """The hashes of the picture and of its inner part, 64 hex each."""
+    while min(grey_HW.shape) >= 2 * SIDE:  # halves are means too, and cost nothing
+        height, width = (side // 2 for side in grey_HW.shape)
+        even_HW = grey_HW[: 2 * height, : 2 * width]
+        grey_HW = cv2.resize(even_HW, (width, height), interpolation=cv2.INTER_AREA)
     height, width = grey_HW.shape
-    top, left = round(height * (1 - INNER) / 2), round(width * (1 - INNER) / 2)
-    views = grey_HW, grey_HW[top : height - top, left : width - left]
-    small_2HW = np.stack([cv2.resize(view, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for view in views])
-    low_2N = (_dct() @ small_2HW.astype(np.float32) @ _dct().T).reshape(2, BITS)
+    points_HW = grey_HW.astype(np.float32)
+    low_2N = np.stack([(_terms(height, s) @ points_HW @ _terms(width, s).T).ravel() for s in (1.0, INNER)])
     median_21 = np.partition(low_2N, BITS // 2, axis=1)[:, BITS // 2 :][:, :1]
     return np.packbits(low_2N >= median_21, axis=1).tobytes().hex()
 

@@ -14,7 +14,6 @@ import numpy as np
 
 MAX_BLUR = 2.5  # times smaller; a 3 px blur is wide enough up to here
 BLUR = 0.35  # px of standard deviation for each time smaller; chosen for PSNR against Lanczos and averages
-BINOMIAL = 1.75  # times smaller from which (1, 2, 1) / 4 serves as the blur, which is twice as quick
 LEAST_LEFT = MAX_BLUR / 2  # times smaller that a decoder leaves to do, since its own halving is coarse
 
 
@@ -34,5 +33,8 @@ def shrink(rgb_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     ratio = max(rgb_HWC.shape[1] / size[0], rgb_HWC.shape[0] / size[1])
     if ratio > MAX_BLUR:
         return cv2.resize(rgb_HWC, size, interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(rgb_HWC, (3, 3), BLUR * ratio if ratio < BINOMIAL else 0)
+    kernel = cv2.getGaussianKernel(3, BLUR * ratio)
+    soft = cv2.sepFilter2D(
+        rgb_HWC, -1, kernel, kernel
+    )  # GaussianBlur is twice as slow on memory not in the cache
     return cv2.resize(soft, size, interpolation=cv2.INTER_CUBIC)

@@ -6,8 +6,8 @@ Ray, and what a lane returns is only what it has to leave to others: the visits 
 """
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facap.crawl.config import CrawlConfig
-from facap.crawl.decode import DecodeError, limits_of, normalise, use_one_thread
+from facap.crawl.decode import DecodeError, limits_of
+from facap.crawl.decoders import Decoders
 from facap.crawl.fetch import Fetcher
 from facap.crawl.lanes import VISITS, hosts_of
 from facap.crawl.outcome import Elsewhere, Fetched, FetchError
@@ -39,12 +40,11 @@ class CrawlWorker:
 
     def __init__(self, config: CrawlConfig, stage: Stage, before: Stage | None = None) -> None:
         self.config, self.stage = config, stage
-        use_one_thread()
-        self.limits = limits_of(config)
-        self.decoders = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
+        self.decoders = Decoders(limits_of(config), config.decode_threads)
         self.known_part = lru_cache(PARTS_KEPT)(before.read_part) if before is not None else None
         self.done = pa.array(sorted(stage.done("item_id")), pa.string())  # if a worker before us died
         self.fetcher: Fetcher | None = None
+        gc.freeze()  # what was imported stays; there is no need to look at it again and again
 
     async def __call__(self, lane: pa.Table) -> pa.Table:
         if self.fetcher is None:  # not in __init__, which has no event loop
@@ -71,7 +71,7 @@ class CrawlWorker:
         """Ends connections and threads."""
         if self.fetcher is not None:
             await self.fetcher.__aexit__(None, None, None)
-        self.decoders.shutdown()
+        self.decoders.close()
 
     async def _row(self, visit: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -95,10 +95,9 @@ class CrawlWorker:
         async with self.fetcher.fetch(visit["at"], visit["hops"], condition) as fetched:
             if not isinstance(fetched, Fetched):
                 return {**await self._known(visit), "fetched_at": datetime.now(UTC)}
-            loop = asyncio.get_running_loop()
             facts = {"body_bytes": len(fetched.body), "latency_ms": fetched.latency_ms}
             try:
-                picture = await loop.run_in_executor(self.decoders, normalise, fetched.body, self.limits)
+                picture = await self.decoders.decode(fetched.body)
             except DecodeError as error:
                 return {**facts, "status": error.status, "error": str(error)[:500]}
             known_by = {"etag": fetched.etag, "last_modified": fetched.last_modified}
