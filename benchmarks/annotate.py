@@ -1,0 +1,139 @@
+"""Annotation of 4,000 rendered images: truth of captions and texts, and the stage's speed against vLLM alone.
+
+    $ make bench NAME=annotate            # about nine minutes; ARGS="--products 300" for a try
+
+`throughput_ratio`: captions a second of the whole Ray Data stage, from its first written part to its last,
+over those of `LLM.generate` on the same pictures (raw_captions.py). `engine_busy`: how much of its one core
+the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
+quickstart.py.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+
+from benchmarks.quickstart import caption_truth, text_truth
+from facap.store import Store
+from jobs.build_catalog import build_catalog
+from jobs.caption_images import caption_images
+from jobs.crawl_images import crawl_images
+from jobs.job_runner import run_jobs
+from jobs.mine_pairs import mine_pairs
+from jobs.write_modifications import write_modifications
+
+STAGES = {
+    "catalog": build_catalog,
+    "crawl": crawl_images,
+    "caption": caption_images,
+    "pairs": mine_pairs,
+    "modify": write_modifications,
+}
+ENGINE = "VLLM::EngineCore"  # vLLM's title of the process that holds the model
+
+
+class EngineWatch:
+    """CPU seconds of vLLM's engine processes over time, looked at twice a second."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, int, float]] = []  # when (as file times), process, its CPU seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "EngineWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def busy(self, start: float, end: float) -> float | None:
+        """The share of one core that the engine used between two moments; null if it was not seen."""
+        within = [(when, cpu) for when, _, cpu in self.seen if start <= when <= end]
+        if len(within) < 2:
+            return None
+        (first, before), (last, after) = within[0], within[-1]
+        return round((after - before) / (last - first), 3)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.5):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    if any(ENGINE in word for word in process.cmdline()[:1]):
+                        times = process.cpu_times()
+                        self.seen.append((time.time(), process.pid, times.user + times.system))
+                except psutil.Error:
+                    continue  # it has just ended
+
+
+def written(store: Store, name: str) -> list[tuple[float, int]]:
+    """(time, rows) of each part of a dataset, in the order in which they were written."""
+    root = Path(store.path(name))
+    parts = [root / file for file in store.require(name).files]
+    return sorted((part.stat().st_mtime, pq.read_metadata(part).num_rows) for part in parts)
+
+
+def speed(store: Store, watch: EngineWatch) -> dict[str, Any]:
+    """The caption stage's rate from its first part to its last, and that of vLLM alone."""
+    parts = written(store, "captions")
+    start, end = parts[0][0], parts[-1][0]
+    stage_per_s = sum(rows for _, rows in parts[1:]) / (end - start)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("raw_captions.py")), store.root],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    raw = json.loads(done.stdout.strip().splitlines()[-1])
+    raw_per_s = raw["rows"] / raw["seconds"]
+    gaps = [later[0] - earlier[0] for earlier, later in itertools.pairwise(parts)]
+    return {
+        "captions_per_s": round(stage_per_s, 1),
+        "raw_captions_per_s": round(raw_per_s, 1),
+        "throughput_ratio": round(stage_per_s / raw_per_s, 3),
+        "answers_equal_to_raw": raw["equal"],
+        "engine_busy": watch.busy(start, end),
+        "longest_gap_s": round(max(gaps), 2),
+    }
+
+
+def main() -> None:
+    """Prints as it goes; the last line is one JSON object."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--products", type=int, default=2000, help="of two pictures each")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="facap-bench-") as folder, EngineWatch() as watch:
+        workspace = f"{folder}/workspace"
+        words = ["--workspace", workspace, "--catalog.num_products", str(given.products)]
+        if code := run_jobs(__doc__, STAGES, argv=words):
+            raise SystemExit(code)
+        store = Store(workspace)
+        captions = store.require("captions")
+        triplets = store.require("triplets")
+        truth = {name.replace("text_", "modification_"): value for name, value in text_truth(store).items()}
+        figures = {
+            "images": captions.rows,
+            "pairs": triplets.rows,
+            **caption_truth(store),
+            **truth,
+            **speed(store, watch),
+            "caption_seconds": captions.extra["usage"]["seconds"],
+            "caption_tokens_per_s": captions.extra["usage"]["tokens_per_s"],
+        }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
