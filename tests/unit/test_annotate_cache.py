@@ -216,10 +216,10 @@ def test_captions_are_judged_anew_and_a_run_without_questions_starts_no_engine(
     store = Store(str(tmp_path / "w"))
     images = [image(n) for n in range(5)]
     put_images(store, images)
-    raw = " Caption: a red dress with a sequin hem "
+    raw = " Caption: a red dress with a shimmery hem "
     put(store, "captions", CAPTIONS, [caption_of(row, CaptionConfig(), raw) for row in images])
     words = tmp_path / "words.yaml"
-    words.write_text("sheen:\n  values:\n    glittering: [sequin]\n")
+    words.write_text("sheen:\n  values:\n    glittering: [shimmery]\n")
     moved = [row | {"item_id": "moved-" + row["item_id"], "category": "skirt"} for row in images]
     put_images(store, moved, "new")  # the prompt does not speak of the category
     config = CaptionConfig(taxonomy=str(words), max_chars=700)

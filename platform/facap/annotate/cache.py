@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facap.annotate.engine import WRITTEN
-from facap.annotate.origin import Origin, rendered_hash
+from facap.annotate.origin import Origin
 from facap.schemas import OK, from_rows, key_columns, schema_version
 from facap.store import Stage, Store
 
@@ -42,7 +42,7 @@ def carry_over(
     for earlier in _earlier(store, stage, origin):
         rows = []
         for before, question in zip(earlier.to_pylist(), wanted(earlier), strict=True):
-            if question is None or before["rendered_hash"] != rendered_hash(question[1]):
+            if question is None or before["rendered_hash"] not in origin.hashes(question[1]):
                 continue
             answer = question[0] | {name: before[name] for name in WRITTEN}
             rows.append(judge(answer | {"cut_off": False, "failure": None, "error": None}))

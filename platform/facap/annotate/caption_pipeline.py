@@ -8,16 +8,18 @@ request that the engine refuses (`engine_error`) and an answer that is of no use
 become rows with a status and an error.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from facap.annotate import cache, engine, origin, parsing, taxonomy
+from facap.annotate import cache, engine, origin, parsing, repair, taxonomy
 from facap.annotate.config import CaptionConfig
 from facap.annotate.engine import Refusal, Request
 from facap.annotate.origin import Origin
 from facap.annotate.prompts import Prompts
+from facap.annotate.repair import Again
 from facap.annotate.report import Meter, finish, reused
 from facap.dataflow import read_parts, write_rows
 from facap.progress import Progress, StageReport
@@ -49,14 +51,20 @@ def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
     kept = keep(store.read("images", [*_IDS, "status", "duplicate_of"]))
     wanted = _Wanted(_without(kept, stage.done("item_id")), made_by.prompts)
     meter.take_over(cache.carry_over(store, stage, made_by, wanted, judge.row), progress)
-    todo = _without(kept, stage.done("item_id"))
-    if todo.num_rows:
-        progress.say(f"{config.model} describes {todo.num_rows:,} images; {engine.STARTING}")
+    todo = set(_without(kept, stage.done("item_id")).column("item_id").to_pylist())
+    ask = _Ask(config, made_by.prompts)
+
+    def describe(item_ids: set[str], ask: Callable[[dict], Request | Refusal]) -> None:
         with engine.quiet(), engine.explained("caption"):
-            images = read_images(store, set(todo.column("item_id").to_pylist()))
-            answers = engine.generate(images, config, _Ask(config, made_by.prompts), with_image=True)
+            answers = engine.generate(read_images(store, item_ids), config, ask, with_image=True)
             rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
             write_rows(rows, stage, kept.num_rows, progress, engine.ROWS_PER_PART)
+
+    if todo:
+        progress.say(f"{config.model} describes {len(todo):,} images; {engine.STARTING}")
+        describe(todo, ask)
+    for failed in repair.rounds(stage, config, progress):
+        describe({row["item_id"] for row in failed}, Again(ask, config, failed, ("item_id",)))
     return finish("caption", stage, config, inputs, kept.num_rows, meter)
 
 

@@ -81,6 +81,16 @@ class GenerationConfig(StageConfig):
         800, ge=1, description="longest cleaned text, characters; FACap's captions reach 550"
     )
     max_failure_rate: float = Field(0.05, ge=0, le=1, description="share of failed rows that stops the job")
+    retries: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="how often an answer of no use is asked for again; each time starts the engine",
+    )
+    repair: str = Field(
+        "repair_plain",
+        description="the prompt of retries, named as `template` is",
+    )
     taxonomy: str = Field(
         "", description="path of a YAML file whose attributes are added to annotate/taxonomy.yaml"
     )
@@ -123,7 +133,8 @@ class GenerationConfig(StageConfig):
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that can change what is written: all but limits and worker counts."""
-        by_content = {"model", "template", "templates", "taxonomy"}  # keys take the hash of what these name
+        # keys take the hash of what these name
+        by_content = {"model", "template", "templates", "repair", "taxonomy"}
         settings = self.model_dump(mode="json", exclude={"max_failure_rate", "engine"} | by_content)
         return settings | {"sampling": self.sampling_params(), "engine": self.engine.result_settings()}
 

@@ -45,12 +45,14 @@ ROWS_PER_PART = 128  # what a kill can lose of finished answers: two seconds' wo
 
 @dataclass(frozen=True)
 class Request:
-    """What the engine gets for one row; `keep` is carried through. `seed`: of its sampling."""
+    """What the engine gets for one row; `keep` is carried through."""
 
     keep: dict[str, Any]
     prompt: str
     image: "Image | None" = None
-    seed: int = 0
+    seed: int = 0  # of its sampling
+    rendered_hash: str = ""  # what the row says that it was asked; empty: the prompt's
+    spent: tuple[int, int] = (0, 0)  # tokens read and written for earlier answers, which count for the row
 
 
 @dataclass(frozen=True)
@@ -94,20 +96,25 @@ class _Prepare:
     def __call__(self, row: dict) -> dict:
         made = self.request(row)
         row.clear()  # ray.data.llm carries what is left of the row through every step
-        prompt = "-" if isinstance(made, Refusal) else made.prompt
-        asked = "" if isinstance(made, Refusal) else rendered_hash(prompt)
-        columns: dict[str, Any] = {
-            "keep": made.keep | {"rendered_hash": asked},
-            "status": made.status if isinstance(made, Refusal) else "",
-            "sampling_params": self.sampling | {"seed": 0 if isinstance(made, Refusal) else made.seed},
-            FAILURE: made.error if isinstance(made, Refusal) else "",
+        columns: dict[str, Any]
+        if isinstance(made, Refusal):
+            columns = {"status": made.status, FAILURE: made.error, "rendered_hash": ""}
+            made = Request(made.keep, "-")
+        else:
+            asked = made.rendered_hash or rendered_hash(made.prompt)
+            columns = {"status": "", FAILURE: "", "rendered_hash": asked}
+        columns |= {
+            "keep": made.keep,
+            "spent_read": made.spent[0],
+            "spent_written": made.spent[1],
+            "sampling_params": self.sampling | {"seed": made.seed},
         }
         if self.chat:
-            columns["messages"] = chat(prompt, self.with_image)
+            columns["messages"] = chat(made.prompt, self.with_image)
         else:
-            columns["prompt"] = prompt
+            columns["prompt"] = made.prompt
         if self.with_image:
-            columns["multimodal_data"] = {"image": None if isinstance(made, Refusal) else made.image}
+            columns["multimodal_data"] = {"image": made.image}
         return columns
 
 
@@ -120,14 +127,18 @@ class _Answer:
     def __call__(self, row: dict) -> dict:
         error = row[FAILURE] or None
         return row["keep"] | {
-            "rendered_hash": row["keep"]["rendered_hash"] or None,
+            "rendered_hash": row["rendered_hash"] or None,
             "raw": None if error else row["generated_text"],
-            "prompt_tokens": None if error else row["num_input_tokens"],
-            "written_tokens": None if error else row["num_generated_tokens"],
+            "prompt_tokens": _tokens(row["spent_read"], None if error else row["num_input_tokens"]),
+            "written_tokens": _tokens(row["spent_written"], None if error else row["num_generated_tokens"]),
             "cut_off": not error and row["num_generated_tokens"] >= self.max_tokens,
             "failure": (row["status"] or REFUSED) if error else None,
             "error": error,
         }
+
+
+def _tokens(spent: int, more: int | None) -> int | None:
+    return spent or None if more is None else spent + more
 
 
 def _processor_config(config: GenerationConfig, together: int) -> Any:

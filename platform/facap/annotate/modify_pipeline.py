@@ -9,16 +9,18 @@ the engine refused; what becomes of answers is in parsing.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from facap.annotate import cache, engine, origin, parsing, taxonomy
+from facap.annotate import cache, engine, origin, parsing, repair, taxonomy
 from facap.annotate.candidates import SEED, Copies, best
 from facap.annotate.config import ModifyConfig
-from facap.annotate.engine import Request
+from facap.annotate.engine import Refusal, Request
 from facap.annotate.origin import Origin
 from facap.annotate.prompts import Prompts
+from facap.annotate.repair import Again
 from facap.annotate.report import Meter, finish, reused
 from facap.dataflow import write_rows
 from facap.progress import Progress, StageReport
@@ -51,17 +53,25 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     ready, refused = match(_without(pairs, stage), _captions(store))
     if refused:
         stage.write(from_rows([row | made_by.of(row["category"]) for row in refused], TRIPLETS))
-    carried = cache.carry_over(store, stage, made_by, _Wanted(ready, ask), judge.row)
+    wanted = _Wanted(ready, ask)
+    carried = cache.carry_over(store, stage, made_by, wanted, judge.row)
     meter.take_over(carried, progress)
     todo = _without(ready, stage) if carried else ready
+
+    def write(pairs_asked: list[dict], ask: Callable[[dict], Request | Refusal], candidates: int) -> None:
+        size = max(1, engine.ROWS_PER_PART // candidates)
+        with engine.quiet(), engine.explained("modify"):
+            asked = _dataset(pairs_asked, size).flat_map(Copies(candidates))
+            answers = engine.generate(asked, config, ask, with_image=False, together=candidates)
+            rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
+            write_rows(rows, stage, len(pairs), progress, engine.ROWS_PER_PART)
+
     if todo:
         progress.say(f"{config.model} writes {len(todo):,} texts; {engine.STARTING}")
-        size = max(1, engine.ROWS_PER_PART // config.candidates)
-        with engine.quiet(), engine.explained("modify"):
-            asked = _dataset(todo, size).flat_map(Copies(config.candidates))
-            answers = engine.generate(asked, config, ask, with_image=False, together=config.candidates)
-            rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
-            write_rows(rows, stage, len(pairs), progress, size)
+        write(todo, ask, config.candidates)
+    for failed in repair.rounds(stage, config, progress):
+        again = Again(ask, config, failed, ("reference_id", "target_id"))
+        write(wanted.of(failed), again, candidates=1)
     return finish("modify", stage, config, inputs, len(pairs), meter)
 
 
@@ -108,6 +118,10 @@ class _Wanted:
     def __init__(self, pairs: list[dict], ask: "_Ask") -> None:
         self.pairs = {(pair["reference_id"], pair["target_id"]): pair for pair in pairs}
         self.ask = ask
+
+    def of(self, rows: list[dict]) -> list[dict]:
+        """The pairs that `rows` are of."""
+        return [self.pairs[row["reference_id"], row["target_id"]] for row in rows]
 
     def __call__(self, earlier: pa.Table) -> list[cache.Question | None]:
         ids = zip(*(earlier.column(name).to_pylist() for name in ("reference_id", "target_id")), strict=True)

@@ -22,6 +22,11 @@ def rendered_hash(prompt: str) -> str:
     return fingerprint(prompt)
 
 
+def repaired_hash(rendered: str, repair: str) -> str:
+    """Identifies the prompt of a row that was asked again: by its first prompt and the repair template."""
+    return fingerprint([rendered, repair])
+
+
 class Origin:
     """The origin of the rows that `config` makes. Picklable, so that workers fill rows with it."""
 
@@ -29,11 +34,17 @@ class Origin:
         self.prompts = prompts.load_all(config.template, config.templates)
         self.model = checkpoints.label(config.model)
         self.params_hash = fingerprint([REQUESTS, config.params()])
+        self.repair = prompts.load(config.repair).hash if config.retries else None
 
     def of(self, category: str) -> dict[str, str]:
         """The columns of a row of this category."""
         prompt_hash = self.prompts.of(category).hash
         return {"model": self.model, "prompt_hash": prompt_hash, "params_hash": self.params_hash}
+
+    def hashes(self, prompt: str) -> set[str]:
+        """The `rendered_hash` of rows that answer `prompt`, at the first go or after repair."""
+        first = rendered_hash(prompt)
+        return {first} if self.repair is None else {first, repaired_hash(first, self.repair)}
 
 
 def key(stage: str, version: int, config: GenerationConfig, inputs: dict[str, str]) -> str:
@@ -43,6 +54,7 @@ def key(stage: str, version: int, config: GenerationConfig, inputs: dict[str, st
         "model": origin.model,
         "prompts": origin.prompts.hashes(),
         "params_hash": origin.params_hash,
+        "repair": origin.repair,
         "taxonomy": fingerprint(taxonomy.text_of(config.taxonomy)),
     }
     return stage_key(stage, version, config.result_settings() | {"by_content": named}, inputs)
