@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
-from facap.annotate.origin import Origin, rendered_hash
+from facap.annotate.origin import Origin, rendered_hash, repaired_hash
 from facap.errors import StageFailed
 from facap.model import checkpoints
 from facap.progress import Progress
@@ -159,8 +159,11 @@ def caption_row(number: int, caption: str | None) -> dict:
     }
 
 
-def test_modifications(tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One engine start: of each pair's three texts one is kept, across parts, batches and a killed run."""
+def test_modifications(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Of each pair's three texts one is kept, across parts, batches and a killed run; then a second engine
+    is asked for those that are too long."""
     monkeypatch.setattr(engine, "ROWS_PER_PART", 12)
     store = Store(str(tmp_path))
     captions = [caption_row(n, f"a {COLOURS[n % 5]} dress with long sleeves") for n in range(7)]
@@ -172,7 +175,12 @@ def test_modifications(tmp_path: Path, ray_session: None, monkeypatch: pytest.Mo
     ]
     put(store, "pairs", PAIRS, [pair | {"similarity": 0.5} for pair in pairs])
     config = ModifyConfig(
-        max_failure_rate=1.0, candidates=3, temperature=0.8, engine=EngineConfig(batch_size=8)
+        max_failure_rate=1.0,
+        candidates=3,
+        temperature=0.8,
+        max_chars=30,
+        retries=1,
+        engine=EngineConfig(batch_size=8),
     )
     inputs = {name: store.fingerprint(name) for name in ("pairs", "captions")}
     stage = store.stage("triplets", TRIPLETS, modify_pipeline.key(config, **inputs))
@@ -193,11 +201,20 @@ def test_modifications(tmp_path: Path, ray_session: None, monkeypatch: pytest.Mo
     tokenizer = Tokenizer.from_file(f"{checkpoints.resolve(config.model)}/tokenizer.json")
     ask = modify_pipeline._Ask(config, Origin(config).prompts)
     texts = {row["image_id"]: row["caption"] for row in captions}
+    again = prompts.load(config.repair).hash
+    num_again = 0
     for row in written:
         shown = {f"{side}_caption": texts[row[f"{side}_id"]] for side in ("reference", "target")}
         asked = ask.prompt(row | shown)
-        assert row["rendered_hash"] == rendered_hash(asked)
-        assert row["prompt_tokens"] == 3 * len(tokenizer.encode(asked).ids)  # it was asked three times
+        asked_thrice = 3 * len(tokenizer.encode(asked).ids)
+        if row["rendered_hash"] == rendered_hash(asked):
+            assert row["status"] == "ok" and row["prompt_tokens"] == asked_thrice
+        else:
+            num_again += 1
+            assert row["rendered_hash"] == repaired_hash(rendered_hash(asked), again)
+            assert row["prompt_tokens"] > asked_thrice + len(tokenizer.encode(asked).ids)
+    assert 0 < num_again < len(written)
+    assert f"{num_again} answers of no use are asked for again (1 of at most 1)" in capsys.readouterr().out
     usage = store.require("triplets").extra["usage"]
     assert usage["rows"] == len(written)
     assert usage["prompt_tokens"] == sum(row["prompt_tokens"] for row in written)
