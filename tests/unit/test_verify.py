@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.corrupted_texts import KINDS, Pair, corrupt, is_false, other_value
 from benchmarks.verify import detection
-from facap.annotate import prompts, taxonomy
+from facap.annotate import taxonomy
 from facap.catalog import wording
 from facap.catalog.garments import sample_garment, sample_variant
-from facap.errors import DatasetMissing, StageFailed
+from facap.errors import ConfigError, DatasetMissing, StageFailed
 from facap.model.checkpoints import resolve, weights_hash
 from facap.progress import Progress
 from facap.review.agreement import auroc
@@ -23,8 +23,9 @@ from facap.train import pipeline as training
 from facap.train.chosen import FILTERS, left_out
 from facap.train.config import NOT_IN_KEY, TrainConfig
 from facap.train.feed import split_rows
-from facap.verify.answers import DESCRIPTION, read
+from facap.verify.answers import DESCRIPTION, Origin, read
 from facap.verify.claims import claims, spread
+from facap.verify.config import VerifyConfig
 from facap.verify.pipeline import needed
 from facap.verify.verdicts import NO_ANSWER, Judge, judge
 from jobs.job_settings import load_settings
@@ -116,8 +117,6 @@ def test_answers_are_read_for_what_was_asked(asked: str, text: str, expected: di
 
 
 def test_each_picture_is_asked_for_what_is_claimed_of_it() -> None:
-    from facap.verify.config import VerifyConfig
-
     triplets = pa.table(
         {
             "reference_id": ["a", "a"],
@@ -128,10 +127,18 @@ def test_each_picture_is_asked_for_what_is_claimed_of_it() -> None:
     asked = needed(triplets, VerifyConfig(ask="attribute"))
     assert asked == {"a": {"colour"}, "b": {"colour"}, "c": {"colour"}}
     assert needed(triplets, VerifyConfig()) == {"a": set(), "b": set(), "c": set()}
-    prompt = prompts.load("verify_attribute")
-    rendered = prompt.render(category="dress", attribute="second_colour", values=["red", "navy"])
-    assert "What is its second colour?" in rendered and "red, navy" in rendered
-    assert "What colours" in prompt.render(category="dress", attribute="colour", values=[])
+    origin = Origin(VerifyConfig(ask="attribute"))
+    assert "the dress in the picture" in origin.ask("dress", "closure")
+    assert "What is its closure?" in origin.ask("top", "closure")
+    assert "buttons, zip, belt, laces, wrap" in origin.ask("top", "closure")
+    assert "What colours" in origin.ask("top", "colour")
+
+
+def test_a_prompt_that_uses_an_unknown_name_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jinja"
+    mine.write_text("What about {{ fabric }}?")
+    with pytest.raises(ConfigError, match="'fabric' is undefined; it may use attribute, category, values"):
+        Origin(VerifyConfig(ask="attribute", question=str(mine)))
 
 
 def drawn_pairs(number: int) -> list[Pair]:
@@ -170,7 +177,7 @@ def verdicts_of(pairs: list[Pair], texts: list[str]) -> pa.Table:
         "modification": texts,
     }
     empty = {name: pa.nulls(len(pairs)) for name in ("place", "rank", "gallery_size", "ranked_by")}
-    return Judge(said, "", ORIGIN)(pa.table(columns | empty))
+    return Judge(said, Origin(VerifyConfig()))(pa.table(columns | empty))
 
 
 def test_faithfulness_finds_corrupted_texts(tmp_path: Path) -> None:
@@ -206,7 +213,7 @@ def test_a_picture_without_an_answer_fails_its_triplets() -> None:
     table = pa.Table.from_pylist(
         [row | {"modification": "in red", "place": None, "rank": 3, "gallery_size": 9, "ranked_by": "w"}]
     )
-    (verdict,) = Judge(said, "", ORIGIN)(table).to_pylist()
+    (verdict,) = Judge(said, Origin(VerifyConfig()))(table).to_pylist()
     assert verdict["status"] == NO_ANSWER and "image t0" in verdict["error"]
     assert verdict["faithfulness"] is None and verdict["rank"] == 3
 

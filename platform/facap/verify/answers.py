@@ -17,10 +17,9 @@ import pyarrow as pa
 
 from facap.annotate import engine, parsing, prompts, taxonomy
 from facap.annotate.engine import Refusal, Request
-from facap.annotate.report import Meter, finish
+from facap.annotate.report import TOKENS, Meter, finish
 from facap.annotate.taxonomy import Taxonomy
 from facap.dataflow import read_parts, write_rows
-from facap.errors import ConfigError
 from facap.model import checkpoints
 from facap.model.embed import kept
 from facap.progress import Progress
@@ -30,16 +29,41 @@ from facap.verify.config import VerifyConfig
 
 VERSION = 1
 DESCRIPTION = "description"
+ORIGIN = ("model", "prompt_hash", "params_hash")
 Texts = dict[str, dict[str, str]]  # image_id -> attribute, or DESCRIPTION -> what was answered
 
 
-def made_by(config: VerifyConfig) -> dict[str, str]:
-    """What rows say of their origin: the model, the prompt and the sampling, by their content."""
-    return {
-        "model": checkpoints.label(config.model),
-        "prompt_hash": _prompt(config).hash,
-        "params_hash": fingerprint(config.sampling_params()),
-    }
+class Origin:
+    """Who answers, and what is asked; picklable, so that workers ask. Raises ConfigError for a bad prompt."""
+
+    def __init__(self, config: VerifyConfig) -> None:
+        self.config = config
+        self.model = checkpoints.label(config.model)
+        self.prompt = prompts.load(config.template if config.ask == "describe" else config.question)
+        self.ask("dress", "colour")  # a name that no prompt may use is found here, not in every worker
+
+    def of(self, category: str) -> dict[str, str]:
+        """What rows of this category say of their origin: model, prompt and sampling, by their content."""
+        params_hash = fingerprint(self.config.sampling_params())
+        return {"model": self.model, "prompt_hash": self.prompt.hash, "params_hash": params_hash}
+
+    def ask(self, category: str, attribute: str) -> str:
+        """The question about a picture of this category."""
+        if self.config.ask == "describe":
+            return self.prompt.render(category=category)
+        known = taxonomy.load(self.config.taxonomy).values(attribute)
+        return self.prompt.render(category=category, attribute=attribute, values=known)
+
+    def by_content(self) -> dict[str, Any]:
+        """What names in the settings stand for, for the keys of what is made from the answers."""
+        words = fingerprint(taxonomy.text_of(self.config.taxonomy))
+        return {"made_by": self.of(""), "taxonomy": words}
+
+
+def key(config: VerifyConfig, inputs: dict[str, str]) -> str:
+    """The key of the ANSWERS that `config` makes from inputs of these fingerprints."""
+    settings = config.result_settings() | Origin(config).by_content()
+    return stage_key("answers", VERSION, settings, inputs)
 
 
 def collect(store: Store, config: VerifyConfig, needed: Mapping[str, set[str]], progress: Progress) -> Texts:
@@ -48,7 +72,7 @@ def collect(store: Store, config: VerifyConfig, needed: Mapping[str, set[str]], 
     asked = {image: {DESCRIPTION} if described else attributes for image, attributes in needed.items()}
     texts: Texts = {}
     if described and store.manifest("captions") is not None:
-        for row in _captions_alike(store, made_by(config)):
+        for row in _captions_alike(store, Origin(config)):
             if asked.pop(row["image_id"], None) and row["status"] == OK:
                 texts[row["image_id"]] = {DESCRIPTION: row["caption"]}
     if asked:
@@ -56,21 +80,22 @@ def collect(store: Store, config: VerifyConfig, needed: Mapping[str, set[str]], 
     return texts
 
 
-def _captions_alike(store: Store, origin: dict[str, str]) -> list[dict[str, Any]]:
+def _captions_alike(store: Store, origin: Origin) -> list[dict[str, Any]]:
     """The CAPTIONS rows of this origin, failed ones too: the same question would fail again."""
-    rows = store.read("captions", ["image_id", "caption", "status", *origin]).to_pylist()
-    return [row for row in rows if all(row[name] == value for name, value in origin.items())]
+    rows = store.read("captions", ["image_id", "category", "caption", "status", *ORIGIN]).to_pylist()
+    alike = {category: origin.of(category) for category in {row["category"] for row in rows}}
+    return [row for row in rows if all(row[name] == alike[row["category"]][name] for name in ORIGIN)]
 
 
 def _ask(store: Store, config: VerifyConfig, asked: dict[str, set[str]], progress: Progress) -> Texts:
     """Has the VLM answer what no part of ANSWERS holds, and commits. StageFailed above max_failure_rate."""
-    words = fingerprint(taxonomy.text_of(config.taxonomy))
     questions = sorted((image, attribute) for image in asked for attribute in asked[image])
+    if not questions:
+        return {image: {} for image in asked}
     inputs = {"images": store.fingerprint("images"), "questions": fingerprint(questions)}
-    settings = config.result_settings() | {"made_by": made_by(config), "taxonomy": words}
-    stage = store.stage("answers", ANSWERS, stage_key("answers", VERSION, settings, inputs))
+    stage = store.stage("answers", ANSWERS, key(config, inputs))
     if not stage.finished():
-        meter = Meter(stage, config.engine)
+        meter, origin = Meter(stage, config.engine), Origin(config)
         written = {
             (row["image_id"], row["attribute"]) for row in stage.read(["image_id", "attribute"]).to_pylist()
         }
@@ -84,22 +109,19 @@ def _ask(store: Store, config: VerifyConfig, asked: dict[str, set[str]], progres
             with engine.quiet(), engine.explained("verify"):
                 images = read_parts(store, "images", _COLUMNS)
                 rows = images.map_batches(_Questions(todo), batch_format="pyarrow", batch_size=None)
-                answers = engine.generate(rows, config, _Ask(config), with_image=True)
-                judged = answers.map_batches(_Judge(config), batch_format="pyarrow", batch_size=None)
+                answers = engine.generate(rows, config, _Ask(origin), with_image=True)
+                judged = answers.map_batches(_Judge(origin), batch_format="pyarrow", batch_size=None)
                 write_rows(judged, stage, len(questions), progress, engine.ROWS_PER_PART)
         finish("verify", stage, config, inputs, len(questions), meter)
     texts: Texts = {}
     for row in store.read("answers", ["image_id", "attribute", "answer", "status"]).to_pylist():
         if row["status"] == OK:
             texts.setdefault(row["image_id"], {})[row["attribute"]] = row["answer"]
-    # a picture of which one answer is missing cannot be judged fairly
-    return {image: said for image, said in texts.items() if len(said) == len(asked[image])}
+    # A picture of which one answer is missing cannot be judged fairly; of some nothing had to be asked.
+    return {image: texts.get(image, {}) for image in asked if len(texts.get(image, {})) == len(asked[image])}
 
 
-def _prompt(config: VerifyConfig) -> prompts.Prompt:
-    return prompts.load(config.template if config.ask == "describe" else config.question)
-
-
+_ASKED = ("image_id", "category", "attribute")
 _COLUMNS = ["image_id", "category", "status", "duplicate_of", "bytes"]
 
 
@@ -120,31 +142,27 @@ class _Questions:
 class _Ask:
     """A question -> the request for its answer."""
 
-    def __init__(self, config: VerifyConfig) -> None:
-        self.config, self.prompt = config, _prompt(config)
+    def __init__(self, origin: Origin) -> None:
+        self.origin, self.config = origin, origin.config
 
     def __call__(self, row: dict) -> Request | Refusal:
         from facap.model.preprocess import decode, square
 
-        ids = {name: row[name] for name in ("image_id", "attribute")}
+        ids = {name: row[name] for name in _ASKED}
         try:
             image = decode(row["bytes"])
             if self.config.prepare == "square":
                 image = square(image, self.config.image_px)
         except (OSError, SyntaxError, ValueError, TypeError) as error:  # what PIL raises on bad bytes
             return Refusal(ids, "undecodable", f"the picture cannot be decoded: {error}")
-        values: dict[str, Any] = {"category": row["category"]}
-        if self.config.ask == "attribute":
-            known = taxonomy.load(self.config.taxonomy).values(row["attribute"])
-            values |= {"attribute": row["attribute"], "values": known}
-        return Request(ids, self.prompt.render(**values), image)
+        return Request(ids, self.origin.ask(row["category"], row["attribute"]), image)
 
 
 class _Judge:
     """Answers -> ANSWERS rows."""
 
-    def __init__(self, config: VerifyConfig) -> None:
-        self.config, self.made_by = config, made_by(config)
+    def __init__(self, origin: Origin) -> None:
+        self.origin, self.config = origin, origin.config
 
     def __call__(self, answers: pa.Table) -> pa.Table:
         words = taxonomy.load(self.config.taxonomy)
@@ -152,7 +170,8 @@ class _Judge:
 
     def row(self, answer: dict[str, Any], words: Taxonomy) -> dict[str, Any]:
         """One answer as one row."""
-        row = {name: answer[name] for name in ("image_id", "attribute", *engine.WRITTEN)} | self.made_by
+        row = {name: answer[name] for name in ("image_id", "attribute", "raw", *TOKENS)}
+        row |= self.origin.of(answer["category"])
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}
         if self.config.ask == "describe":
@@ -204,12 +223,3 @@ def _named(text: str, values: Iterable[str]) -> str | None:
         if (match := re.search(rf"(?<!\w){re.escape(taxonomy.normalise(value))}(?!\w)", plain))
     ]
     return min(places)[1] if places else None
-
-
-def check(config: VerifyConfig) -> None:
-    """Raises ConfigError for a prompt that cannot be rendered, before anything is started."""
-    values: dict[str, Any] = {"category": "dress"}
-    if config.ask == "attribute":
-        values |= {"attribute": "colour", "values": ["red"]}
-    if not _prompt(config).render(**values):
-        raise ConfigError("verify: the prompt is empty")

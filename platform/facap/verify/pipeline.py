@@ -20,7 +20,7 @@ from facap.dataflow import write_rows
 from facap.errors import StageFailed
 from facap.progress import Progress, StageReport, check_failures
 from facap.schemas import OK, VERDICTS
-from facap.store import Manifest, Stage, Store, fingerprint, stage_key
+from facap.store import Manifest, Stage, Store, stage_key
 from facap.verify import answers
 from facap.verify.claims import claims
 from facap.verify.config import VerifyConfig
@@ -34,7 +34,7 @@ ROWS_PER_PART = 2048
 def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
     """Makes VERDICTS; StageFailed above max_failure_rate, or if no triplet can be verified."""
     started = time.monotonic()
-    answers.check(config)
+    origin = answers.Origin(config)
     ranker = open_ranker(store) if config.ranks else None
     inputs = _inputs(store, config, ranker)
     stage = store.stage("verdicts", VERDICTS, key(config, inputs))
@@ -52,9 +52,7 @@ def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
     todo = _left(triplets, stage)
     if todo.num_rows:
         todo = place_targets(store, ranker, todo, config, progress)
-        _judge(
-            todo, stage, Judge(texts, config.taxonomy, answers.made_by(config)), triplets.num_rows, progress
-        )
+        _judge(todo, stage, Judge(texts, origin), triplets.num_rows, progress)
     table = stage.read(["status", "faithfulness", "failed", "rank"])
     counts = Counter(table.column("status").to_pylist())
     check_failures("verify", dict(counts), config.max_failure_rate)
@@ -68,9 +66,8 @@ def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
 
 def key(config: VerifyConfig, inputs: dict[str, str]) -> str:
     """The key of the VERDICTS that `config` makes from inputs of these fingerprints."""
-    words = fingerprint(taxonomy.text_of(config.taxonomy))
-    made_by = {"made_by": answers.made_by(config), "taxonomy": words}
-    return stage_key("verify", VERSION, config.result_settings() | made_by, inputs)
+    settings = config.result_settings() | answers.Origin(config).by_content()
+    return stage_key("verify", VERSION, settings, inputs)
 
 
 def good_triplets(store: Store) -> pa.Table:

@@ -16,7 +16,7 @@ from facap.annotate import taxonomy
 from facap.annotate.taxonomy import Taxonomy
 from facap.schemas import OK, VERDICTS, from_rows
 from facap.verify import answers
-from facap.verify.answers import DESCRIPTION, Texts
+from facap.verify.answers import DESCRIPTION, Origin, Texts
 from facap.verify.claims import Claim, claims
 
 KEY = ("reference_id", "target_id", "category", "split", "place")
@@ -26,13 +26,13 @@ Attributes = Mapping[str, str]
 
 
 class Judge:
-    """Triplets with their ranks -> VERDICTS rows, on a worker. `origin`: of the answers."""
+    """Triplets with their ranks -> VERDICTS rows, on a worker. `origin`: of the answers, `texts`."""
 
-    def __init__(self, texts: Texts, taxonomy_file: str, origin: dict[str, str]) -> None:
-        self.texts, self.taxonomy_file, self.origin = texts, taxonomy_file, origin
+    def __init__(self, texts: Texts, origin: Origin) -> None:
+        self.texts, self.origin = texts, origin
 
     def __call__(self, triplets: pa.Table) -> pa.Table:
-        words = taxonomy.load(self.taxonomy_file)
+        words = taxonomy.load(self.origin.config.taxonomy)
 
         @cache
         def known(image_id: str) -> dict[str, str] | None:
@@ -43,7 +43,8 @@ class Judge:
         for row in triplets.to_pylist():
             sides = known(row["reference_id"]), known(row["target_id"])
             verdict = self._verdict(row, sides[0], sides[1], words)
-            rows.append({name: row[name] for name in PASSED_ON} | self.origin | verdict)
+            passed_on = {name: row[name] for name in PASSED_ON}
+            rows.append(passed_on | self.origin.of(row["category"]) | verdict)
         return from_rows(rows, VERDICTS)
 
     def _verdict(
