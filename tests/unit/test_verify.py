@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.corrupted_texts import KINDS, Pair, corrupt, is_false, other_value
-from benchmarks.verify import detection
+from benchmarks.verify import detection, prepare, write_corrupted
 from facap.annotate import taxonomy
 from facap.catalog import wording
 from facap.catalog.garments import sample_garment, sample_variant
@@ -17,7 +17,7 @@ from facap.errors import ConfigError, DatasetMissing, StageFailed
 from facap.model.checkpoints import resolve, weights_hash
 from facap.progress import Progress
 from facap.review.agreement import auroc
-from facap.schemas import IMAGES, TRIPLETS, VERDICTS, from_rows
+from facap.schemas import CAPTIONS, IMAGES, TRIPLETS, VERDICTS, from_rows
 from facap.store import Store, stage_key
 from facap.train import pipeline as training
 from facap.train.chosen import FILTERS, left_out
@@ -200,6 +200,39 @@ def test_faithfulness_finds_corrupted_texts(tmp_path: Path) -> None:
     assert figures["corruption_auroc"] == pytest.approx(found, abs=1e-4)
     assert figures["texts_corrupted"] == 120 and figures["corrupted_left_out"] > 0.95
     assert figures["others_left_out"] == 0 and figures["train_triplets"] == 600
+
+
+def test_the_benchmark_corrupts_a_copy_and_leaves_the_test_split_alone(tmp_path: Path) -> None:
+    pairs = drawn_pairs(50)
+    known = {f"r{n}": pair.reference for n, pair in enumerate(pairs)}
+    known |= {f"t{n}": pair.target for n, pair in enumerate(pairs)}
+    source = Store(str(tmp_path / "source"))
+    triplets = [
+        {"reference_id": f"r{n}", "target_id": f"t{n}", "category": pair.target.category,
+         "modification": pair.text, "split": ("train", "train", "val", "train", "test")[n % 5],
+         "status": "ok", **ORIGIN}
+        for n, pair in enumerate(pairs)
+    ]  # fmt: skip
+    triplets[0] |= {"status": "empty", "modification": None}
+    captions = [
+        {"image_id": name, "item_id": name, "product_id": name, "category": "top", "status": "ok",
+         "caption": wording.caption(garment), **ORIGIN}
+        for name, garment in known.items()
+    ]  # fmt: skip
+    for name, schema, rows in (("triplets", TRIPLETS, triplets), ("captions", CAPTIONS, captions)):
+        stage = source.stage(name, schema, "k")
+        stage.write(from_rows(rows, schema))
+        stage.commit({}, {})
+    (tmp_path / "copy").mkdir()
+    store = prepare(source, tmp_path / "copy")
+    assert store.fingerprint("captions") == source.fingerprint("captions")
+    assert store.manifest("triplets") is None and store.manifest("images") is None
+    kinds = write_corrupted(source, store, known, share=0.2, seed=0)
+    assert len(kinds) == 39 and sum(kind is not None for kind in kinds.values()) == 8
+    now = {row["reference_id"]: row["modification"] for row in store.read("triplets").to_pylist()}
+    changed = {f"r{n}" for n, pair in enumerate(pairs) if n and now[f"r{n}"] != pair.text}
+    assert changed == {key[0] for key, kind in kinds.items() if kind is not None} and now["r0"] is None
+    assert {row["modification"] for row in source.read("triplets").to_pylist()} != set(now.values())
 
 
 def test_auroc_counts_ties_half() -> None:
