@@ -25,6 +25,7 @@ from facap.train.chosen import left_out
 from facap.train.config import TrainConfig
 from facap.verify import answers, pipeline
 from facap.verify.config import VerifyConfig
+from facap.verify.origin import Origin
 from facap.verify.report import publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -106,7 +107,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A verified workspace: a fifth of the texts is corrupted, a model has embedded the pictures."""
     store = Store(str(tmp_path_factory.mktemp("workspace")))
     pairs = drawn_pairs()
-    fill(store, pairs, corrupt(pairs, 0.2, seed=0)[0], answers.Origin(CONFIG).of("dress"))
+    fill(store, pairs, corrupt(pairs, 0.2, seed=0)[0], Origin(CONFIG).of("dress"))
     write_model(store)
     report = pipeline.run(store, CONFIG, Progress("verify"))
     assert (report.rows_in, report.rows_out) == (NUM_PAIRS, NUM_PAIRS - 1)
@@ -129,7 +130,7 @@ def test_captions_made_alike_are_the_answers_and_corrupted_texts_are_found(
     scores = np.array([rows[f"r{n}"]["faithfulness"] for n in good])
     found = auroc(scores, np.array([kinds[n] is None for n in good]))
     assert found >= 0.95, found
-    assert {rows["r0"][name] for name in ORIGIN} == set(answers.Origin(CONFIG).of("dress").values())
+    assert {rows["r0"][name] for name in ORIGIN} == set(Origin(CONFIG).of("dress").values())
     assert pipeline.run(store, CONFIG, Progress("verify")).reused
 
 
@@ -214,7 +215,7 @@ def test_a_killed_run_asks_only_what_is_left(
     stage = store.stage("answers", ANSWERS, answers.key(config, inputs))
     mine = [question for question in questions if question[0] != "r0"]
     done, failed = mine[:5], mine[5]
-    row = answers.Origin(config).of("dress") | {"status": "ok", "answer": "of the killed run"}
+    row = Origin(config).of("dress") | {"status": "ok", "answer": "of the killed run"}
     stage.write(from_rows([row | {"image_id": i, "attribute": a} for i, a in done], ANSWERS))
     lost = {"image_id": failed[0], "attribute": failed[1], "status": "engine_error", "answer": None}
     stage.write(from_rows([row | lost], ANSWERS))

@@ -23,10 +23,11 @@ from facap.train import pipeline as training
 from facap.train.chosen import FILTERS, left_out
 from facap.train.config import NOT_IN_KEY, TrainConfig
 from facap.train.feed import split_rows
-from facap.verify.answers import DESCRIPTION, Origin, read
 from facap.verify.claims import claims, spread
 from facap.verify.config import VerifyConfig
+from facap.verify.origin import Origin
 from facap.verify.pipeline import needed
+from facap.verify.reading import DESCRIPTION, read
 from facap.verify.verdicts import NO_ANSWER, Judge, judge
 from jobs.job_settings import load_settings
 

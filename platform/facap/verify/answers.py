@@ -9,55 +9,27 @@ that a claim needs. Pictures without a usable answer are left out. Each question
 number of triplets that need it; a killed run goes on with those that no part holds.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from facap.annotate import engine, parsing, prompts, taxonomy
+from facap.annotate import engine, parsing, taxonomy
 from facap.annotate.engine import Refusal, Request
 from facap.annotate.report import TOKENS, Meter, finish
 from facap.annotate.taxonomy import Taxonomy
 from facap.dataflow import read_parts, write_rows
-from facap.model import checkpoints
 from facap.model.embed import kept
 from facap.progress import Progress
 from facap.schemas import ANSWERS, OK, from_rows
 from facap.store import Store, fingerprint, stage_key
 from facap.verify.config import VerifyConfig
+from facap.verify.origin import COLUMNS as ORIGIN
+from facap.verify.origin import Origin
+from facap.verify.reading import DESCRIPTION
 
 VERSION = 1
-DESCRIPTION = "description"
-ORIGIN = ("model", "prompt_hash", "params_hash")
 Texts = dict[str, dict[str, str]]  # image_id -> attribute, or DESCRIPTION -> what was answered
-
-
-class Origin:
-    """Who answers, and what is asked; picklable, so that workers ask. Raises ConfigError for a bad prompt."""
-
-    def __init__(self, config: VerifyConfig) -> None:
-        self.config = config
-        self.model = checkpoints.label(config.model)
-        self.prompt = prompts.load(config.template if config.ask == "describe" else config.question)
-        self.ask("dress", "colour")  # a name that no prompt may use is found here, not in every worker
-
-    def of(self, category: str) -> dict[str, str]:
-        """What rows of this category say of their origin: model, prompt and sampling, by their content."""
-        params_hash = fingerprint(self.config.sampling_params())
-        return {"model": self.model, "prompt_hash": self.prompt.hash, "params_hash": params_hash}
-
-    def ask(self, category: str, attribute: str) -> str:
-        """The question about a picture of this category."""
-        if self.config.ask == "describe":
-            return self.prompt.render(category=category)
-        known = taxonomy.load(self.config.taxonomy).values(attribute)
-        return self.prompt.render(category=category, attribute=attribute, values=known)
-
-    def by_content(self) -> dict[str, Any]:
-        """What names in the settings stand for, for the keys of what is made from the answers."""
-        words = fingerprint(taxonomy.text_of(self.config.taxonomy))
-        return {"made_by": self.of(""), "taxonomy": words}
 
 
 def key(config: VerifyConfig, inputs: dict[str, str]) -> str:
@@ -183,43 +155,3 @@ class _Judge:
         if not text:
             return row | {"status": "empty", "error": "the model wrote nothing"}
         return row | {"answer": text, "status": OK}  # one that says nothing of use supports no claim
-
-
-def asked_as(attribute: str, words: Taxonomy) -> str:
-    """The attribute that a question is about: second colours are asked for together with the main one.
-
-    >>> asked_as("second_colour", taxonomy.load())
-    'colour'
-    """
-    return {second: first for first, second in words.seconds.items()}.get(attribute, attribute)
-
-
-def read(said: Mapping[str, str], words: Taxonomy) -> dict[str, str]:
-    """Attribute -> value, as the answers about one picture state them.
-
-    >>> read({"colour": "navy and white", "length": "knee", "closure": "none"}, taxonomy.load())
-    {'colour': 'navy', 'second_colour': 'white', 'length': 'knee'}
-    """
-    found: dict[str, str] = {}
-    for asked, text in said.items():
-        stated = words.attributes(text)
-        if asked == DESCRIPTION:
-            found |= stated
-            continue
-        names = [asked, *filter(None, [words.seconds.get(asked)])]
-        found |= {name: stated[name] for name in names if name in stated}
-        if asked not in found and all(mention.attribute != asked for mention in words.mentions(text)):
-            value = _named(text, words.values(asked))
-            found |= {asked: value} if value else {}
-    return found
-
-
-def _named(text: str, values: Iterable[str]) -> str | None:
-    """The value that an answer names alone: "knee" says nothing of a length unless a length was asked for."""
-    plain = taxonomy.normalise(text)
-    places = [
-        (match.start(), value)
-        for value in values
-        if (match := re.search(rf"(?<!\w){re.escape(taxonomy.normalise(value))}(?!\w)", plain))
-    ]
-    return min(places)[1] if places else None

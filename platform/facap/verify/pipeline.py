@@ -24,7 +24,9 @@ from facap.store import Manifest, Stage, Store, stage_key
 from facap.verify import answers
 from facap.verify.claims import claims
 from facap.verify.config import VerifyConfig
+from facap.verify.origin import Origin
 from facap.verify.ranks import Ranker, open_ranker, place_targets
+from facap.verify.reading import asked_as
 from facap.verify.verdicts import KEY, Judge
 
 VERSION = 1
@@ -34,7 +36,7 @@ ROWS_PER_PART = 2048
 def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
     """Makes VERDICTS; StageFailed above max_failure_rate, or if no triplet can be verified."""
     started = time.monotonic()
-    origin = answers.Origin(config)
+    origin = Origin(config)
     ranker = open_ranker(store) if config.ranks else None
     inputs = _inputs(store, config, ranker)
     stage = store.stage("verdicts", VERDICTS, key(config, inputs))
@@ -66,7 +68,7 @@ def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
 
 def key(config: VerifyConfig, inputs: dict[str, str]) -> str:
     """The key of the VERDICTS that `config` makes from inputs of these fingerprints."""
-    settings = config.result_settings() | answers.Origin(config).by_content()
+    settings = config.result_settings() | Origin(config).by_content()
     return stage_key("verify", VERSION, settings, inputs)
 
 
@@ -89,7 +91,7 @@ def needed(triplets: pa.Table, config: VerifyConfig) -> dict[str, set[str]]:
             asked.setdefault(image_id, set())
         if config.ask == "attribute":
             for claim in claims(text, words):
-                asked[image[claim.of]].add(answers.asked_as(claim.attribute, words))
+                asked[image[claim.of]].add(asked_as(claim.attribute, words))
     return asked
 
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 from facap.annotate import taxonomy
 from facap.annotate.taxonomy import Taxonomy
 from facap.schemas import OK, VERDICTS, from_rows
-from facap.verify import answers
-from facap.verify.answers import DESCRIPTION, Origin, Texts
+from facap.verify.answers import Texts
 from facap.verify.claims import Claim, claims
+from facap.verify.origin import Origin
+from facap.verify.reading import DESCRIPTION, read
 
 KEY = ("reference_id", "target_id", "category", "split", "place")
 PASSED_ON = (*KEY, "rank", "gallery_size", "ranked_by")
@@ -37,7 +38,7 @@ class Judge:
         @cache
         def known(image_id: str) -> dict[str, str] | None:
             said = self.texts.get(image_id)
-            return None if said is None else answers.read(said, words)
+            return None if said is None else read(said, words)
 
         rows = []
         for row in triplets.to_pylist():
