@@ -200,8 +200,10 @@ def test_a_killed_run_asks_only_what_is_left(
 ) -> None:
     """The real vLLM with the tiny captioner, which knows no questions: rows are asked for, not sense."""
     monkeypatch.setattr(engine, "ROWS_PER_PART", 8)
-    config = VerifyConfig(ask="attribute", max_failure_rate=1.0, max_tokens=24)
-    store = Store(str(tmp_path))
+    question = tmp_path / "short.jinja"  # the captioner's context is too small for the shipped one
+    question.write_text("what {{ attribute }} has the {{ category }}")
+    config = VerifyConfig(ask="attribute", question=str(question), max_failure_rate=1.0, max_tokens=24)
+    store = Store(str(tmp_path / "work"))
     pairs = drawn_pairs()[:8]
     fill(store, pairs, [pair.text for pair in pairs], None)
     images = store.read("images").to_pylist()
