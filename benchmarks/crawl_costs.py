@@ -118,10 +118,8 @@ def _store_ms(bodies: Sequence[bytes], limits: Limits) -> float:
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         stage = Store(folder).stage("images", IMAGES, "costs")
-        started = time.process_time()
-        for start in range(0, len(rows), ROWS_PER_PART):
-            stage.write(from_rows(rows[start : start + ROWS_PER_PART], IMAGES))
-        return round(1000 * (time.process_time() - started) / len(rows), 3)
+        parts = [rows[start : start + ROWS_PER_PART] for start in range(0, len(rows), ROWS_PER_PART)]
+        return _ms(lambda n: stage.write(from_rows(parts[n], IMAGES)), len(parts)) * len(parts) / len(rows)
 
 
 def psnr_db(files: Sequence[Path], stored: Sequence[bytes]) -> float:

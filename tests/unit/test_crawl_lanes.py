@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facap.crawl.lanes import LANES_AT_A_TIME, ROUNDS, VISITS, host_of, hosts_of, lanes, packed
+from facap.crawl.safety import BadUrl, host_name, parse_url
 
 
 def visits(hosts: list[str]) -> pa.Table:
@@ -70,6 +71,16 @@ def test_many_small_hosts_share_lanes() -> None:
 )
 def test_a_host_is_its_name_whatever_the_port_and_scheme(url: str, host: str) -> None:
     assert host_of(url) == host
+
+
+@given(st.text(alphabet="ahtp:/?#@.[]1\\\t ", max_size=20).map("http://".__add__) | st.text(max_size=20))
+def test_a_host_is_the_one_that_is_asked(url: str) -> None:
+    """It is read from the start of an address only; that must not make it another one."""
+    try:
+        asked = host_name(parse_url(url))
+    except BadUrl:
+        return
+    assert host_of(url) == asked
 
 
 def test_no_visits_no_lanes() -> None:

@@ -79,8 +79,7 @@ def require_contact(config: CrawlConfig, items: pa.Table) -> None:
     """Raises ConfigError if an item's host may be public and nobody there could reach us."""
     if config.contact:
         return
-    for url in items.column("url").to_pylist():
-        host = host_of(url)
+    for host in dict.fromkeys(map(host_of, items.column("url").to_pylist())):
         if host and not is_own(host, config.allow_networks):
             raise ConfigError(
                 f"crawl.contact is empty, but {host} may be anyone's: set it to a mail address or page where "
