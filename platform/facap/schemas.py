@@ -18,6 +18,7 @@ from facap.errors import ContractError
 OK = "ok"  # the status of a row that went well; any other status is a failure reason
 CATEGORIES = ("dress", "jacket", "outfit", "pants", "skirt", "top")  # FACap's six categories
 UNMAPPED = "unmapped"  # the category of an item whose own name for it maps to none of these
+KNOWN_CATEGORIES = (*CATEGORIES, UNMAPPED, "shirt", "toptee")  # and Fashion IQ's, which imports keep
 SPLITS = ("train", "val", "test")
 
 
@@ -91,7 +92,7 @@ IMAGES = _schema(
 
 CAPTIONS = _schema(
     "CAPTIONS",
-    2,
+    3,
     "image_id",
     [
         _field("image_id", pa.string(), "the kept picture that is described", True),
@@ -102,7 +103,8 @@ CAPTIONS = _schema(
         _field("attributes", _ATTRIBUTES, "attributes read out of the caption, name -> value"),
         _field("model", pa.string(), "the VLM: name and hash of its weights", True),
         _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
-        _field("params_hash", pa.string(), "hash of the sampling parameters", True),
+        _field("rendered_hash", pa.string(), "hash of the prompt rendered for this row; null: none was"),
+        _field("params_hash", pa.string(), "hash of all else that shapes an answer: sampling, engine", True),
         _field("raw", pa.string(), "what the model wrote, untouched"),
         _field("prompt_tokens", pa.int32(), "tokens that the model read, the picture's included"),
         _field("written_tokens", pa.int32(), "tokens that it wrote"),
@@ -126,7 +128,7 @@ PAIRS = _schema(
 
 TRIPLETS = _schema(
     "TRIPLETS",
-    2,
+    3,
     "reference_id target_id category split place",
     [
         _field("reference_id", pa.string(), "image_id of the reference", True),
@@ -145,7 +147,8 @@ TRIPLETS = _schema(
         _field("quality", pa.float32(), "0 to 1, share of the checks that the text passed"),
         _field("model", pa.string(), "the LLM: name and hash of its weights", True),
         _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
-        _field("params_hash", pa.string(), "hash of the sampling parameters", True),
+        _field("rendered_hash", pa.string(), "hash of the prompt rendered for this row; null: none was"),
+        _field("params_hash", pa.string(), "hash of all else that shapes an answer: sampling, engine", True),
         _field("raw", pa.string(), "what the model wrote, untouched"),
         _field("prompt_tokens", pa.int32(), "tokens that the model read"),
         _field("written_tokens", pa.int32(), "tokens that it wrote"),

@@ -9,10 +9,13 @@ import PIL.Image
 import PIL.ImageDraw
 import pyarrow as pa
 import pytest
+from tokenizers import Tokenizer
 
-from facap.annotate import caption_pipeline, engine, modify_pipeline
-from facap.annotate.config import CaptionConfig, ModifyConfig
+from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts
+from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
+from facap.annotate.origin import Origin, rendered_hash, repaired_hash
 from facap.errors import StageFailed
+from facap.model import checkpoints
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, IMAGES, PAIRS, TRIPLETS, from_rows
 from facap.store import Store
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 COLOURS = ("red", "navy", "green", "orange", "purple", "black")
 KEPT = 24
+TOPS = range(12, 18)  # the other pictures are of dresses
 
 
 def picture(number: int) -> bytes:
@@ -39,7 +43,7 @@ def image_row(number: int, **changes: object) -> dict:
         "item_id": f"item{number:02}",
         "image_id": f"{number:032x}",
         "product_id": f"p{number // 2}",
-        "category": "dress",
+        "category": "top" if number in TOPS else "dress",
         "url": f"http://example.test/{number}.jpg",
         "status": "ok",
         "bytes": picture(number),
@@ -73,11 +77,20 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_killed_caption_stage_is_finished(
-    store: Store, ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    store: Store,
+    ray_session: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
 ) -> None:
-    """One engine start for all of it: resuming, a broken picture, what is recorded and printed."""
+    """One engine start for all of it: resuming, a broken picture, what is recorded and printed, and a
+    finished version with another prompt for tops, whose captions of dresses are taken over."""
     monkeypatch.setattr(engine, "ROWS_PER_PART", 6)
-    config = CaptionConfig(max_failure_rate=1.0)
+    own = tmp_path / "tops.jinja"
+    own.write_text("a picture of a")
+    config = CaptionConfig(max_failure_rate=1.0, templates={"top": str(own)})
+    before = [answered_caption(n, CaptionConfig()) for n in [*range(8, 12), *TOPS]]
+    put(store, "captions", CAPTIONS, before, parts=2)
     stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
     by_killed_run = [caption_row(n, f"a red dress {n}") for n in range(3)]
     stage.write(from_rows(by_killed_run, CAPTIONS))
@@ -93,10 +106,18 @@ def test_a_killed_caption_stage_is_finished(
     assert [rows[f"item{n:02}"]["caption"] for n in range(3)] == [f"a red dress {n}" for n in range(3)]
     assert (Path(stage.folder) / part).stat().st_mtime_ns == written_at
     assert rows["item03"]["status"] == "undecodable" and rows["item03"]["raw"] is None
-    new = [rows[f"item{n:02}"] for n in range(4, KEPT)]
+    carried = [rows[f"item{n:02}"] for n in range(8, 12)]
+    assert all(row["raw"] == "a red dress, as told before" for row in carried)
+    assert all(dict(row["attributes"]) == {"colour": "red"} for row in carried)
+    new = [rows[f"item{n:02}"] for n in [*range(4, 8), *range(12, KEPT)]]
+    assert "a red dress, as told before" not in {row["raw"] for row in new}
+    assert {row["prompt_hash"] for row in new if row["category"] == "top"} == {prompts.load(str(own)).hash}
+    common = {row["prompt_hash"] for row in new + carried if row["category"] == "dress"}
+    assert common == {prompts.load("caption_plain").hash}
     assert all(row["raw"] and row["model"].startswith("facap/tiny-captioner@") for row in new)
     assert "earlier" not in {row["prompt_hash"] for row in new}
     usage = store.require("captions").extra["usage"]
+    assert usage["carried"] == len(carried) and "4 rows taken over" in report.note
     assert usage["rows"] == len(new) and usage["written_tokens"] == sum(row["written_tokens"] for row in new)
     assert all(row["prompt_tokens"] > 16 for row in new)  # the picture's own, and the prompt's
     failures = Counter(row["status"] for row in rows.values() if row["status"] != "ok")
@@ -104,6 +125,7 @@ def test_a_killed_caption_stage_is_finished(
 
     out, err = capfd.readouterr()
     assert "starting the engine" in out and f"{KEPT}/{KEPT}" in out
+    assert "4 rows are taken over from the version before" in out
     noise = [line for line in (out + err).splitlines() if not line.startswith("  caption")]
     # Ray's C++ core speaks for itself unless RAY_BACKEND_LOG_LEVEL is set before it starts; the
     # raylet warns when workers start slowly.
@@ -111,6 +133,16 @@ def test_a_killed_caption_stage_is_finished(
     assert not [line for line in ours if line.strip()]
     again = caption_pipeline.run(store, config, Progress("caption"))
     assert again.reused and again.failures == failures
+
+
+def answered_caption(number: int, config: CaptionConfig) -> dict:
+    """A row as the stage with the settings `config` makes it."""
+    made_by = Origin(config)
+    ids = {name: image_row(number)[name] for name in ("image_id", "item_id", "product_id", "category")}
+    prompt = made_by.prompts.of(ids["category"]).render(category=ids["category"])
+    answer = {"raw": "a red dress, as told before", "rendered_hash": rendered_hash(prompt), "cut_off": False}
+    answer |= {"prompt_tokens": 20, "written_tokens": 5, "failure": None, "error": None}
+    return caption_pipeline._Judge(config, made_by).row(ids | answer)
 
 
 def caption_row(number: int, caption: str | None) -> dict:
@@ -127,7 +159,12 @@ def caption_row(number: int, caption: str | None) -> dict:
     }
 
 
-def test_modifications(tmp_path: Path, ray_session: None) -> None:
+def test_modifications(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Of each pair's three texts one is kept, across parts, batches and a killed run; then a second engine
+    is asked for those that are too long."""
+    monkeypatch.setattr(engine, "ROWS_PER_PART", 12)
     store = Store(str(tmp_path))
     captions = [caption_row(n, f"a {COLOURS[n % 5]} dress with long sleeves") for n in range(7)]
     put(store, "captions", CAPTIONS, [*captions, caption_row(7, None)])
@@ -137,7 +174,14 @@ def test_modifications(tmp_path: Path, ray_session: None) -> None:
         for a, b in links
     ]
     put(store, "pairs", PAIRS, [pair | {"similarity": 0.5} for pair in pairs])
-    config = ModifyConfig(max_failure_rate=1.0)
+    config = ModifyConfig(
+        max_failure_rate=1.0,
+        candidates=3,
+        temperature=0.8,
+        max_chars=30,
+        retries=1,
+        engine=EngineConfig(batch_size=8),
+    )
     inputs = {name: store.fingerprint(name) for name in ("pairs", "captions")}
     stage = store.stage("triplets", TRIPLETS, modify_pipeline.key(config, **inputs))
     hashes = {"model": "m", "prompt_hash": "earlier", "params_hash": "earlier"}
@@ -154,6 +198,26 @@ def test_modifications(tmp_path: Path, ray_session: None) -> None:
     assert by_pair[links[0]]["modification"] == "make it navy"
     written = [by_pair[link] for link in links[1:13]]
     assert all(r["raw"] and r["model"].startswith("facap/tiny-writer@") for r in written)
+    tokenizer = Tokenizer.from_file(f"{checkpoints.resolve(config.model)}/tokenizer.json")
+    ask = modify_pipeline._Ask(config, Origin(config).prompts)
+    texts = {row["image_id"]: row["caption"] for row in captions}
+    again = prompts.load(config.repair).hash
+    num_again = 0
+    for row in written:
+        shown = {f"{side}_caption": texts[row[f"{side}_id"]] for side in ("reference", "target")}
+        asked = ask.prompt(row | shown)
+        asked_thrice = 3 * len(tokenizer.encode(asked).ids)
+        if row["rendered_hash"] == rendered_hash(asked):
+            assert row["status"] == "ok" and row["prompt_tokens"] == asked_thrice
+        else:
+            num_again += 1
+            assert row["rendered_hash"] == repaired_hash(rendered_hash(asked), again)
+            assert row["prompt_tokens"] > asked_thrice + len(tokenizer.encode(asked).ids)
+    assert num_again  # most texts have more than 30 characters
+    assert f"{num_again} answers of no use are asked for again (1 of at most 1)" in capsys.readouterr().out
+    usage = store.require("triplets").extra["usage"]
+    assert usage["rows"] == len(written)
+    assert usage["prompt_tokens"] == sum(row["prompt_tokens"] for row in written)
     assert all(r["split"] == "val" for r in rows)
     assert modify_pipeline.run(store, config, Progress("modify")).reused
 

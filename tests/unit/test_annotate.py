@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
+from facap.annotate.origin import Origin, rendered_hash
 from facap.annotate.report import Meter, describe
 from facap.catalog.wording import STYLES
 from facap.errors import ConfigError
+from facap.progress import Progress
 from facap.schemas import CAPTIONS, CATEGORIES, from_rows
 from facap.store import Store
 
@@ -48,7 +50,7 @@ def test_prompts_for_real_models(category: str, style: str) -> None:
 
 
 def test_every_pair_has_its_style_and_all_styles_are_used() -> None:
-    ask = modify_pipeline._Ask(ModifyConfig())
+    ask = modify_pipeline._Ask(ModifyConfig(), Origin(ModifyConfig()).prompts)
     pairs = [{"reference_id": f"{i:032x}", "target_id": f"{i + 1:032x}"} for i in range(400)]
     given = Counter(map(ask._style, pairs))
     assert [ask._style(pair) for pair in pairs[:50]] == [ask._style(pair) for pair in pairs[:50]]
@@ -160,7 +162,7 @@ def test_pairs_meet_their_captions() -> None:
 
 
 def test_an_undecodable_picture_is_refused() -> None:
-    ask = caption_pipeline._Ask(CaptionConfig())
+    ask = caption_pipeline._Ask(CaptionConfig(), Origin(CaptionConfig()).prompts)
     row = {"image_id": "i", "item_id": "t", "product_id": "p", "category": "top"}
     for content in (b"", b"\xff\xd8 no", None):
         made = ask(row | {"bytes": content})
@@ -179,7 +181,9 @@ def answered(prepared: dict, text: str, tokens: int) -> dict:
 
 def test_a_caption_row_from_picture_to_row() -> None:
     config = CaptionConfig()
-    prepare = engine._Prepare(caption_pipeline._Ask(config), config.sampling_params(), False, True)
+    made_by = Origin(config)
+    ask = caption_pipeline._Ask(config, made_by.prompts)
+    prepare = engine._Prepare(ask, config.sampling_params(), False, True)
     picture = io.BytesIO()
     PIL.Image.new("RGB", (256, 320), "red").save(picture, "JPEG")
     ids = {"image_id": "i", "item_id": "t", "product_id": "p", "category": "top"}
@@ -196,7 +200,7 @@ def test_a_caption_row_from_picture_to_row() -> None:
         answer(answered(broken, "", 0)),
         answer(answered(refused, "", 0)),
     ]
-    table = caption_pipeline._Judge(config)(pa.Table.from_pylist(answers))
+    table = caption_pipeline._Judge(config, made_by)(pa.Table.from_pylist(answers))
     rows = table.to_pylist()
     assert [r["status"] for r in rows] == ["ok", "too_long", "undecodable", "engine_error"]
     assert rows[0]["caption"] == "a red top" and rows[0]["raw"] == " a red top"
@@ -204,19 +208,21 @@ def test_a_caption_row_from_picture_to_row() -> None:
     tokens = [(row["prompt_tokens"], row["written_tokens"]) for row in rows]
     assert tokens == [(9, 4), (9, 64), (None, None), (None, None)]
     assert rows[3]["raw"] is None and rows[3]["error"] == "ValueError: too long"
+    asked = [row["rendered_hash"] for row in rows]
+    assert asked == [rendered_hash("a picture of")] * 2 + [None, rendered_hash("a picture of")]
     assert all(r["model"].startswith("facap/tiny-captioner@") for r in rows)
 
 
 def test_a_pair_from_captions_to_row() -> None:
     config = ModifyConfig(chat=True, template="modify_fashion")
-    prepare = engine._Prepare(modify_pipeline._Ask(config), config.sampling_params(), True, False)
+    made_by = Origin(config)
+    ask = modify_pipeline._Ask(config, made_by.prompts)
+    prepare = engine._Prepare(ask, config.sampling_params(), True, False)
     ids = {"reference_id": "a", "target_id": "b", "category": "top", "split": "val"}
     prepared = prepare(ids | {"reference_caption": "a red top", "target_caption": "a navy top"})
     assert "colour becomes navy" in prepared["messages"][0]["content"] and "prompt" not in prepared
     answer = engine._Answer(config.max_tokens)(answered(prepared, '"Make it navy."', 5))
-    (row,) = modify_pipeline._Judge(config, modify_pipeline._made_by(config))(
-        pa.Table.from_pylist([answer])
-    ).to_pylist()
+    (row,) = modify_pipeline._Judge(config, made_by)(pa.Table.from_pylist([answer])).to_pylist()
     assert (row["modification"], row["status"], row["quality"]) == ("Make it navy.", "ok", 1.0)
     assert {name: row[name] for name in ids} == ids
 
@@ -249,8 +255,24 @@ def test_a_run_is_metered_without_what_was_there_before(tmp_path: Path) -> None:
     meter.started -= 36.0
     usage = meter.usage()
     assert [usage[name] for name in ("rows", "prompt_tokens", "written_tokens")] == [1, 70, 7]
+    assert usage["carried"] == 0
     assert usage["seconds"] == pytest.approx(36, abs=1) and usage["tokens_per_s"] == pytest.approx(
         77 / 36, abs=0.1
     )
     assert usage["cost_per_thousand"] == pytest.approx(1000 * 2 * 3.0 / 100, rel=0.05)
     assert describe(usage).startswith("70 tokens read, 7 written, 2/s, 6")
+
+
+def test_rows_that_were_taken_over_are_told_but_not_metered(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stage = Store(str(tmp_path)).stage("captions", CAPTIONS, "key")
+    meter = Meter(stage, EngineConfig())
+    made = {"model": "m", "prompt_hash": "p", "params_hash": "q", "status": "ok", "prompt_tokens": 5}
+    row = {"image_id": "1", "item_id": "t", "product_id": "p", "category": "top"} | made
+    stage.write(from_rows([row], CAPTIONS))
+    meter.take_over(1, Progress("caption"))
+    usage = meter.usage()
+    assert (usage["rows"], usage["prompt_tokens"], usage["carried"]) == (0, 0, 1)
+    assert "1 rows are taken over from the version before" in capsys.readouterr().out
+    assert describe(usage).endswith("1 rows taken over")

@@ -8,33 +8,34 @@ request that the engine refuses (`engine_error`) and an answer that is of no use
 become rows with a status and an error.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from facap.annotate import engine, parsing, prompts, taxonomy
+from facap.annotate import cache, engine, origin, parsing, repair, taxonomy
 from facap.annotate.config import CaptionConfig
 from facap.annotate.engine import Refusal, Request
+from facap.annotate.origin import Origin
+from facap.annotate.prompts import Prompts
+from facap.annotate.repair import Again
 from facap.annotate.report import Meter, finish, reused
 from facap.dataflow import read_parts, write_rows
-from facap.model import checkpoints
 from facap.progress import Progress, StageReport
 from facap.schemas import CAPTIONS, OK, from_rows
-from facap.store import Store, fingerprint, stage_key
+from facap.store import Store
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 2
+VERSION = 3
 _IDS = ("image_id", "item_id", "product_id", "category")
 
 
 def key(config: CaptionConfig, images: str) -> str:
     """The key of the CAPTIONS that `config` makes from IMAGES of the fingerprint `images`."""
-    words = fingerprint(taxonomy.text_of(config.taxonomy))
-    made_by = {"made_by": _made_by(config), "taxonomy": words}
-    return stage_key("caption", VERSION, config.result_settings() | made_by, {"images": images})
+    return origin.key("caption", VERSION, config, {"images": images})
 
 
 def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
@@ -45,14 +46,25 @@ def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
     if manifest:
         return reused("caption", manifest)
     meter = Meter(stage, config.engine)
-    kept = keep(store.read("images", ["item_id", "status", "duplicate_of"]))
-    todo = set(kept.column("item_id").to_pylist()) - stage.done("item_id")
+    made_by = Origin(config)
+    judge = _Judge(config, made_by)
+    kept = keep(store.read("images", [*_IDS, "status", "duplicate_of"]))
+    wanted = _Wanted(_without(kept, stage.done("item_id")), made_by.prompts)
+    meter.take_over(cache.carry_over(store, stage, made_by, wanted, judge.row), progress)
+    todo = set(_without(kept, stage.done("item_id")).column("item_id").to_pylist())
+    ask = _Ask(config, made_by.prompts)
+
+    def describe(item_ids: set[str], ask: Callable[[dict], Request | Refusal]) -> None:
+        with engine.quiet(), engine.explained("caption"):
+            answers = engine.generate(read_images(store, item_ids), config, ask, with_image=True)
+            rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
+            write_rows(rows, stage, kept.num_rows, progress, engine.ROWS_PER_PART)
+
     if todo:
         progress.say(f"{config.model} describes {len(todo):,} images; {engine.STARTING}")
-        with engine.quiet(), engine.explained("caption"):
-            answers = engine.generate(read_images(store, todo), config, _Ask(config), with_image=True)
-            rows = answers.map_batches(_Judge(config), batch_format="pyarrow", batch_size=None)
-            write_rows(rows, stage, kept.num_rows, progress, engine.ROWS_PER_PART)
+        describe(todo, ask)
+    for failed in repair.rounds(stage, config, progress):
+        describe({row["item_id"] for row in failed}, Again(ask, config, failed, ("item_id",)))
     return finish("caption", stage, config, inputs, kept.num_rows, meter)
 
 
@@ -60,6 +72,11 @@ def keep(images: pa.Table) -> pa.Table:
     """The rows of IMAGES that are captioned: fetched, and no duplicate of another row."""
     fetched = pc.equal(images.column("status"), OK)
     return images.filter(pc.and_(fetched, pc.is_null(images.column("duplicate_of"))))
+
+
+def _without(images: pa.Table, item_ids: set[str]) -> pa.Table:
+    done = pa.array(sorted(item_ids), pa.string())
+    return images.filter(pc.invert(pc.is_in(images.column("item_id"), value_set=done)))
 
 
 def read_images(store: Store, item_ids: set[str]) -> "Dataset":
@@ -73,20 +90,29 @@ def read_images(store: Store, item_ids: set[str]) -> "Dataset":
     return images.map_batches(only_wanted, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
 
 
-def _made_by(config: CaptionConfig) -> dict[str, str]:
-    """What rows say of their origin: the model, the prompt and the sampling, by their content."""
-    return {
-        "model": checkpoints.label(config.model),
-        "prompt_hash": prompts.load(config.template).hash,
-        "params_hash": fingerprint(config.sampling_params()),
-    }
+class _Wanted:
+    """Which of `images` an earlier caption is of, and the prompt that this one has now."""
+
+    def __init__(self, images: pa.Table, prompts: Prompts) -> None:
+        self.images, self.prompts = images.select(_IDS), prompts
+        self.places = {image_id: n for n, image_id in enumerate(images.column("image_id").to_pylist())}
+
+    def __call__(self, earlier: pa.Table) -> list[cache.Question | None]:
+        found = [self.places.get(image_id) for image_id in earlier.column("image_id").to_pylist()]
+        images = self.images.take(pa.array(found, pa.int64())).to_pylist()
+        return [
+            None
+            if place is None
+            else (image, self.prompts.of(image["category"]).render(category=image["category"]))
+            for place, image in zip(found, images, strict=True)
+        ]
 
 
 class _Ask:
     """A row of IMAGES -> the request for its caption."""
 
-    def __init__(self, config: CaptionConfig) -> None:
-        self.config, self.prompt = config, prompts.load(config.template)
+    def __init__(self, config: CaptionConfig, prompts: Prompts) -> None:
+        self.config, self.prompts = config, prompts
 
     def __call__(self, row: dict) -> Request | Refusal:
         from facap.model.preprocess import decode, square
@@ -98,26 +124,29 @@ class _Ask:
                 image = square(image, self.config.image_px)
         except (OSError, SyntaxError, ValueError, TypeError) as error:  # what PIL raises on bad bytes
             return Refusal(ids, "undecodable", f"the picture cannot be decoded: {error}")
-        return Request(ids, self.prompt.render(category=row["category"]), image)
+        return Request(ids, self.prompts.of(row["category"]).render(category=row["category"]), image)
 
 
 class _Judge:
     """Answers -> CAPTIONS rows."""
 
-    def __init__(self, config: CaptionConfig) -> None:
-        self.config, self.made_by = config, _made_by(config)
+    def __init__(self, config: CaptionConfig, made_by: Origin) -> None:
+        self.config, self.made_by = config, made_by
 
     def __call__(self, answers: pa.Table) -> pa.Table:
-        words = taxonomy.load(self.config.taxonomy)
-        return from_rows([self.row(answer, words) for answer in answers.to_pylist()], CAPTIONS)
+        return from_rows([self.row(answer) for answer in answers.to_pylist()], CAPTIONS)
 
-    def row(self, answer: dict[str, Any], words: taxonomy.Taxonomy) -> dict[str, Any]:
+    def row(self, answer: dict[str, Any]) -> dict[str, Any]:
         """One answer as one row."""
-        row = {name: answer[name] for name in (*_IDS, *engine.WRITTEN)} | self.made_by
+        row = {name: answer[name] for name in (*_IDS, *engine.WRITTEN)}
+        row |= self.made_by.of(answer["category"])
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}
         parsed = parsing.parse_caption(
-            answer["raw"], cut_off=answer["cut_off"], max_chars=self.config.max_chars, words=words
+            answer["raw"],
+            cut_off=answer["cut_off"],
+            max_chars=self.config.max_chars,
+            words=taxonomy.load(self.config.taxonomy),
         )
         attributes = parsed.attributes if parsed.status == OK else None
         return row | {

@@ -13,11 +13,13 @@ A real run changes `model`, `template`, `chat`, `max_tokens` and `engine.device`
 are not in it, so changing them redoes nothing.
 """
 
+import difflib
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from facap.config import StageConfig
+from facap.schemas import KNOWN_CATEGORIES
 
 
 class EngineConfig(StageConfig):
@@ -67,6 +69,9 @@ class GenerationConfig(StageConfig):
 
     model: str = Field(description="facap/<name>, a checkpoint's folder, or a hub name")
     template: str = Field(description="a prompt of annotate/prompts, or the path of a .jinja file")
+    templates: dict[str, str] = Field(
+        default_factory=dict, description="category -> the prompt that it has instead of `template`"
+    )
     chat: bool = Field(
         False, description="put the prompt into the model's chat template; instruction-following models"
     )
@@ -76,12 +81,33 @@ class GenerationConfig(StageConfig):
         800, ge=1, description="longest cleaned text, characters; FACap's captions reach 550"
     )
     max_failure_rate: float = Field(0.05, ge=0, le=1, description="share of failed rows that stops the job")
+    retries: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="how often an answer of no use is asked for again; each time starts the engine",
+    )
+    repair: str = Field(
+        "repair_plain",
+        description="the prompt of retries, named as `template` is",
+    )
     taxonomy: str = Field(
         "", description="path of a YAML file whose attributes are added to annotate/taxonomy.yaml"
     )
     engine: EngineConfig = Field(
         default_factory=lambda: EngineConfig.model_validate({}), description="how vLLM runs"
     )
+
+    @field_validator("templates")
+    @classmethod
+    def _of_known_categories(cls, templates: dict[str, str]) -> dict[str, str]:
+        for category in templates:
+            if category not in KNOWN_CATEGORIES:
+                near = difflib.get_close_matches(category, KNOWN_CATEGORIES, n=1, cutoff=0.5)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                known = ", ".join(KNOWN_CATEGORIES)
+                raise ValueError(f"'{category}' is no category{hint}; there are {known}")
+        return templates
 
     @model_validator(mode="after")
     def _fits(self) -> "GenerationConfig":
@@ -94,12 +120,21 @@ class GenerationConfig(StageConfig):
         return self
 
     def sampling_params(self) -> dict[str, Any]:
-        """What each request tells vLLM; rows record the hash of this."""
+        """What each request tells vLLM."""
         return {"max_tokens": self.max_tokens, "temperature": self.temperature, "seed": 0}
+
+    def params(self) -> dict[str, Any]:
+        """All that shapes an answer beside model, prompt and picture; rows record the hash of this."""
+        return {
+            "sampling": self.sampling_params(),
+            "chat": self.chat,
+            "engine": self.engine.result_settings(),
+        }
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that can change what is written: all but limits and worker counts."""
-        by_content = {"model", "template", "taxonomy"}  # keys take the hash of what these name
+        # keys take the hash of what these name
+        by_content = {"model", "template", "templates", "repair", "taxonomy"}
         settings = self.model_dump(mode="json", exclude={"max_failure_rate", "engine"} | by_content)
         return settings | {"sampling": self.sampling_params(), "engine": self.engine.result_settings()}
 
@@ -116,6 +151,11 @@ class CaptionConfig(GenerationConfig):
     )
     image_px: int = Field(128, ge=16, description="side of the prepared picture, px; prepare=square only")
 
+    def params(self) -> dict[str, Any]:
+        """As of both stages, and how the picture is prepared."""
+        px = self.image_px if self.prepare == "square" else None
+        return super().params() | {"picture": {"prepare": self.prepare, "image_px": px}}
+
 
 class ModifyConfig(GenerationConfig):
     """Stage 2: an LLM writes what has to change from the reference to the target."""
@@ -130,8 +170,24 @@ class ModifyConfig(GenerationConfig):
         description="what the template calls `style`: each pair gets one of these by a hash of its ids, so "
         "that the model learns from more than one way to ask",
     )
+    candidates: int = Field(
+        1, ge=1, le=32, description="texts that each pair is asked for; the best by the checks is kept"
+    )
     max_tokens: int = Field(96, ge=1, description="longest text, tokens; one that reaches it is too_long")
     max_chars: int = Field(400, ge=1, description="longest text, characters; FACap's have 19 to 27 words")
     max_failure_rate: float = Field(
         0.1, ge=0, le=1, description="share of failed rows that stops the job; equal captions are such rows"
     )
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> "ModifyConfig":
+        if self.candidates > 1 and self.temperature == 0:
+            raise ValueError(
+                f"candidates {self.candidates} needs a temperature above 0, such as 0.7; at 0 all of"
+                " them are the same text"
+            )
+        return self
+
+    def params(self) -> dict[str, Any]:
+        """As of both stages, and the number of candidates."""
+        return super().params() | {"candidates": self.candidates}

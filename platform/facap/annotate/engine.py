@@ -12,6 +12,7 @@ core with its OpenMP threads. device="gpu" takes vLLM's own defaults; not yet ru
 
 import importlib.util
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from facap.annotate.config import GenerationConfig
+from facap.annotate.origin import rendered_hash
 from facap.annotate.prompts import chat
 from facap.errors import ConfigError, StageFailed
 from facap.model import checkpoints
@@ -32,7 +34,12 @@ FAILURE = "__inference_error__"  # ray.data.llm's column; rows that have it set 
 REFUSED = "engine_error"
 VLLM_LEVEL = "VLLM_LOGGING_LEVEL"
 STARTING = "starting the engine (about 30 s)"
-WRITTEN = ("raw", "prompt_tokens", "written_tokens")  # columns of an answer that rows keep as they are
+WRITTEN = (
+    "rendered_hash",
+    "raw",
+    "prompt_tokens",
+    "written_tokens",
+)  # of an answer, as rows keep it
 ROWS_PER_PART = 128  # what a kill can lose of finished answers: two seconds' work
 
 
@@ -43,6 +50,9 @@ class Request:
     keep: dict[str, Any]
     prompt: str
     image: "Image | None" = None
+    seed: int = 0  # of its sampling
+    rendered_hash: str = ""  # what the row says that it was asked; empty: the prompt's
+    spent: tuple[int, int] = (0, 0)  # tokens read and written for earlier answers, which count for the row
 
 
 @dataclass(frozen=True)
@@ -55,15 +65,23 @@ class Refusal:
 
 
 def generate(
-    rows: "Dataset", config: GenerationConfig, request: Callable[[dict], Request | Refusal], with_image: bool
+    rows: "Dataset",
+    config: GenerationConfig,
+    request: Callable[[dict], Request | Refusal],
+    with_image: bool,
+    together: int = 1,
 ) -> "Dataset":
-    """Lazily, `rows` answered by the model. Raises ConfigError if vLLM is not installed."""
+    """Lazily, `rows` answered by the model. Raises ConfigError if vLLM is not installed.
+
+    The number of rows in each block of `rows` is a multiple of `together`; rows that many at a time share
+    a batch and come out in one block, in their order.
+    """
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError("vLLM is not installed; install facap[cpu] or facap[gpu]")
     from ray.data.llm import build_processor
 
     processor = build_processor(
-        _processor_config(config),
+        _processor_config(config, together),
         preprocess=_Prepare(request, config.sampling_params(), config.chat, with_image),
     )
     return processor(rows).map(_Answer(config.max_tokens))
@@ -78,19 +96,25 @@ class _Prepare:
     def __call__(self, row: dict) -> dict:
         made = self.request(row)
         row.clear()  # ray.data.llm carries what is left of the row through every step
-        prompt = "-" if isinstance(made, Refusal) else made.prompt
-        columns: dict[str, Any] = {
+        columns: dict[str, Any]
+        if isinstance(made, Refusal):
+            columns = {"status": made.status, FAILURE: made.error, "rendered_hash": ""}
+            made = Request(made.keep, "-")
+        else:
+            asked = made.rendered_hash or rendered_hash(made.prompt)
+            columns = {"status": "", FAILURE: "", "rendered_hash": asked}
+        columns |= {
             "keep": made.keep,
-            "status": made.status if isinstance(made, Refusal) else "",
-            "sampling_params": self.sampling,
-            FAILURE: made.error if isinstance(made, Refusal) else "",
+            "spent_read": made.spent[0],
+            "spent_written": made.spent[1],
+            "sampling_params": self.sampling | {"seed": made.seed},
         }
         if self.chat:
-            columns["messages"] = chat(prompt, self.with_image)
+            columns["messages"] = chat(made.prompt, self.with_image)
         else:
-            columns["prompt"] = prompt
+            columns["prompt"] = made.prompt
         if self.with_image:
-            columns["multimodal_data"] = {"image": None if isinstance(made, Refusal) else made.image}
+            columns["multimodal_data"] = {"image": made.image}
         return columns
 
 
@@ -103,16 +127,21 @@ class _Answer:
     def __call__(self, row: dict) -> dict:
         error = row[FAILURE] or None
         return row["keep"] | {
+            "rendered_hash": row["rendered_hash"] or None,
             "raw": None if error else row["generated_text"],
-            "prompt_tokens": None if error else row["num_input_tokens"],
-            "written_tokens": None if error else row["num_generated_tokens"],
+            "prompt_tokens": _tokens(row["spent_read"], None if error else row["num_input_tokens"]),
+            "written_tokens": _tokens(row["spent_written"], None if error else row["num_generated_tokens"]),
             "cut_off": not error and row["num_generated_tokens"] >= self.max_tokens,
             "failure": (row["status"] or REFUSED) if error else None,
             "error": error,
         }
 
 
-def _processor_config(config: GenerationConfig) -> Any:
+def _tokens(spent: int, more: int | None) -> int | None:
+    return spent or None if more is None else spent + more
+
+
+def _processor_config(config: GenerationConfig, together: int) -> Any:
     from ray.data.llm import vLLMEngineProcessorConfig
 
     engine = config.engine
@@ -120,7 +149,7 @@ def _processor_config(config: GenerationConfig) -> Any:
     return vLLMEngineProcessorConfig(
         model_source=checkpoints.resolve(config.model),
         engine_kwargs=engine_kwargs(config),
-        batch_size=engine.batch_size,
+        batch_size=math.ceil(engine.batch_size / together) * together,
         concurrency=(engine.num_engines, engine.num_engines),
         runtime_env={"env_vars": environment(config)},
         should_continue_on_error=True,  # one bad row must not fail the job

@@ -3,39 +3,40 @@
     >>> run(store, ModifyConfig(), Progress("modify"))            # doctest: +SKIP
     StageReport(stage='modify', rows_in=4000, rows_out=3900, failures={'identical': 100}, ...)
 
-One row per pair. A pair without both captions (`caption_missing`) or with equal ones (`identical`)
-is a failed row that no engine sees; `engine_error` is a request that the engine refused; what
-becomes of answers is in parsing.
+One row per pair, the best of its candidates. A pair without both captions (`caption_missing`) or
+with equal ones (`identical`) is a failed row that no engine sees; `engine_error` is a request that
+the engine refused; what becomes of answers is in parsing.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from facap.annotate import engine, parsing, prompts, taxonomy
+from facap.annotate import cache, engine, origin, parsing, repair, taxonomy
+from facap.annotate.candidates import SEED, Copies, best
 from facap.annotate.config import ModifyConfig
 from facap.annotate.engine import Refusal, Request
+from facap.annotate.origin import Origin
+from facap.annotate.prompts import Prompts
+from facap.annotate.repair import Again
 from facap.annotate.report import Meter, finish, reused
 from facap.dataflow import write_rows
-from facap.model import checkpoints
 from facap.progress import Progress, StageReport
 from facap.schemas import OK, TRIPLETS, from_rows
-from facap.store import Store, fingerprint, stage_key
+from facap.store import Stage, Store
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 2
+VERSION = 3
 _PAIR = ("reference_id", "target_id", "category", "split")
 
 
 def key(config: ModifyConfig, pairs: str, captions: str) -> str:
     """The key of the TRIPLETS that `config` makes from the inputs of these fingerprints."""
-    words = fingerprint(taxonomy.text_of(config.taxonomy))
-    made_by = {"made_by": _made_by(config), "taxonomy": words}
-    inputs = {"pairs": pairs, "captions": captions}
-    return stage_key("modify", VERSION, config.result_settings() | made_by, inputs)
+    return origin.key("modify", VERSION, config, {"pairs": pairs, "captions": captions})
 
 
 def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
@@ -46,20 +47,31 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     if manifest:
         return reused("modify", manifest)
     meter = Meter(stage, config.engine)
+    made_by = Origin(config)
+    ask, judge = _Ask(config, made_by.prompts), _Judge(config, made_by)
     pairs = store.read("pairs", list(_PAIR)).to_pylist()
-    written = stage.read(["reference_id", "target_id"]).to_pylist()
-    done = {(row["reference_id"], row["target_id"]) for row in written}
-    todo = [pair for pair in pairs if (pair["reference_id"], pair["target_id"]) not in done]
-    made_by = _made_by(config)
-    ready, refused = match(todo, _captions(store))
+    ready, refused = match(_without(pairs, stage), _captions(store))
     if refused:
-        stage.write(from_rows([row | made_by for row in refused], TRIPLETS))
-    if ready:
-        progress.say(f"{config.model} writes {len(ready):,} texts; {engine.STARTING}")
+        stage.write(from_rows([row | made_by.of(row["category"]) for row in refused], TRIPLETS))
+    wanted = _Wanted(ready, ask)
+    carried = cache.carry_over(store, stage, made_by, wanted, judge.row)
+    meter.take_over(carried, progress)
+    todo = _without(ready, stage) if carried else ready
+
+    def write(pairs_asked: list[dict], ask: Callable[[dict], Request | Refusal], candidates: int) -> None:
+        size = max(1, engine.ROWS_PER_PART // candidates)
         with engine.quiet(), engine.explained("modify"):
-            answers = engine.generate(_dataset(ready), config, _Ask(config), with_image=False)
-            rows = answers.map_batches(_Judge(config, made_by), batch_format="pyarrow", batch_size=None)
+            asked = _dataset(pairs_asked, size).flat_map(Copies(candidates))
+            answers = engine.generate(asked, config, ask, with_image=False, together=candidates)
+            rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
             write_rows(rows, stage, len(pairs), progress, engine.ROWS_PER_PART)
+
+    if todo:
+        progress.say(f"{config.model} writes {len(todo):,} texts; {engine.STARTING}")
+        write(todo, ask, config.candidates)
+    for failed in repair.rounds(stage, config, progress):
+        again = Again(ask, config, failed, ("reference_id", "target_id"))
+        write(wanted.of(failed), again, candidates=1)
     return finish("modify", stage, config, inputs, len(pairs), meter)
 
 
@@ -80,38 +92,56 @@ def match(pairs: list[dict], captions: dict[str, str]) -> tuple[list[dict], list
     return ready, refused
 
 
+def _without(pairs: list[dict], stage: Stage) -> list[dict]:
+    """Those of `pairs` that have no row in `stage` yet."""
+    rows = stage.read(["reference_id", "target_id"]).to_pylist()
+    done = {(row["reference_id"], row["target_id"]) for row in rows}
+    return [pair for pair in pairs if (pair["reference_id"], pair["target_id"]) not in done]
+
+
 def _captions(store: Store) -> dict[str, str]:
     table = store.read("captions", ["image_id", "caption", "status"])
     return {row["image_id"]: row["caption"] for row in table.to_pylist() if row["status"] == OK}
 
 
-def _dataset(rows: list[dict]) -> "Dataset":
+def _dataset(rows: list[dict], size: int) -> "Dataset":
     import ray
 
-    size = engine.ROWS_PER_PART
     return ray.data.from_arrow(
         [pa.Table.from_pylist(rows[start : start + size]) for start in range(0, len(rows), size)]
     )
 
 
-def _made_by(config: ModifyConfig) -> dict[str, str]:
-    """What rows say of their origin: the model, the prompt and the sampling, by their content."""
-    return {
-        "model": checkpoints.label(config.model),
-        "prompt_hash": prompts.load(config.template).hash,
-        "params_hash": fingerprint(config.sampling_params()),
-    }
+class _Wanted:
+    """Which of `pairs` an earlier text is of, and the prompt that this one has now."""
+
+    def __init__(self, pairs: list[dict], ask: "_Ask") -> None:
+        self.pairs = {(pair["reference_id"], pair["target_id"]): pair for pair in pairs}
+        self.ask = ask
+
+    def of(self, rows: list[dict]) -> list[dict]:
+        """The pairs that `rows` are of."""
+        return [self.pairs[row["reference_id"], row["target_id"]] for row in rows]
+
+    def __call__(self, earlier: pa.Table) -> list[cache.Question | None]:
+        ids = zip(*(earlier.column(name).to_pylist() for name in ("reference_id", "target_id")), strict=True)
+        found = [self.pairs.get(pair) for pair in ids]
+        return [None if pair is None else (pair, self.ask.prompt(pair)) for pair in found]
 
 
 class _Ask:
     """A pair with its captions -> the request for its modification text."""
 
-    def __init__(self, config: ModifyConfig) -> None:
-        self.config, self.prompt = config, prompts.load(config.template)
+    def __init__(self, config: ModifyConfig, prompts: Prompts) -> None:
+        self.config, self.prompts = config, prompts
 
-    def __call__(self, row: dict) -> Request | Refusal:
+    def __call__(self, row: dict) -> Request:
+        return Request(dict(row), self.prompt(row), seed=row.get(SEED, 0))
+
+    def prompt(self, row: dict) -> str:
+        """What the engine is asked for a pair."""
         words = taxonomy.load(self.config.taxonomy)
-        prompt = self.prompt.render(
+        return self.prompts.of(row["category"]).render(
             style=self._style(row),
             category=row["category"],
             reference_caption=row["reference_caption"],
@@ -119,7 +149,6 @@ class _Ask:
             reference_attributes=words.attributes(row["reference_caption"]),
             target_attributes=words.attributes(row["target_caption"]),
         )
-        return Request(dict(row), prompt)
 
     def _style(self, row: dict) -> str:
         digest = hashlib.sha256(f"{row['reference_id']}>{row['target_id']}".encode()).digest()
@@ -127,18 +156,18 @@ class _Ask:
 
 
 class _Judge:
-    """Answers -> TRIPLETS rows."""
+    """Answers, all candidates of a pair in one block -> TRIPLETS rows."""
 
-    def __init__(self, config: ModifyConfig, made_by: dict[str, str]) -> None:
+    def __init__(self, config: ModifyConfig, made_by: Origin) -> None:
         self.config, self.made_by = config, made_by
 
     def __call__(self, answers: pa.Table) -> pa.Table:
-        words = taxonomy.load(self.config.taxonomy)
-        return from_rows([self.row(answer, words) for answer in answers.to_pylist()], TRIPLETS)
+        return from_rows(best([self.row(answer) for answer in answers.to_pylist()]), TRIPLETS)
 
-    def row(self, answer: dict[str, Any], words: taxonomy.Taxonomy) -> dict[str, Any]:
+    def row(self, answer: dict[str, Any]) -> dict[str, Any]:
         """One answer as one row."""
-        row = {name: answer[name] for name in (*_PAIR, *engine.WRITTEN)} | self.made_by
+        row = {name: answer[name] for name in (*_PAIR, *engine.WRITTEN)}
+        row |= self.made_by.of(answer["category"])
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}
         parsed = parsing.parse_modification(
@@ -147,7 +176,7 @@ class _Judge:
             answer["target_caption"],
             cut_off=answer["cut_off"],
             max_chars=self.config.max_chars,
-            words=words,
+            words=taxonomy.load(self.config.taxonomy),
         )
         return row | {
             "modification": parsed.text,

@@ -46,6 +46,28 @@ class Prompt:
             ) from error
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts of a stage: one in common, and those that some categories have of their own."""
+
+    common: Prompt
+    own: dict[str, Prompt]
+
+    def of(self, category: str) -> Prompt:
+        """The prompt of a row of this category."""
+        return self.own.get(category, self.common)
+
+    def hashes(self) -> dict[str, str]:
+        """Identifies what is asked: the common prompt under "", and those of categories that differ."""
+        hashes = {category: prompt.hash for category, prompt in self.own.items()}
+        return {"": self.common.hash} | {c: h for c, h in hashes.items() if h != self.common.hash}
+
+
+def load_all(template: str, templates: dict[str, str]) -> Prompts:
+    """The prompt `template`, and those of `templates` (category -> name). Raises as `load` does."""
+    return Prompts(load(template), {category: load(name) for category, name in templates.items()})
+
+
 def load(name: str) -> Prompt:
     """The shipped prompt `name`, or the one in the file that `name` is the path of.
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from facap.annotate.config import EngineConfig, GenerationConfig
-from facap.progress import StageReport, check_failures
+from facap.progress import Progress, StageReport, check_failures
 from facap.schemas import OK
 from facap.store import Manifest, Stage
 
@@ -22,12 +22,20 @@ class Meter:
 
     def __init__(self, stage: Stage, engine: EngineConfig) -> None:
         self.stage, self.engine, self.started = stage, engine, time.monotonic()
-        self.before = self._count()
+        self.before, self.carried = self._count(), 0
+
+    def take_over(self, rows: int, progress: Progress) -> None:
+        """To be told once `rows` rows of the version before are in the stage: no engine answered them now."""
+        self.before, self.carried = self._count(), rows
+        if rows:
+            progress.say(f"{rows:,} rows are taken over from the version before")
 
     def usage(self) -> dict[str, Any]:
-        """rows, prompt_tokens, written_tokens, seconds, tokens_per_s (both kinds), and the cost if known."""
+        """rows, prompt_tokens, written_tokens, carried (rows taken over from the version before), seconds,
+        tokens_per_s (both kinds), and the cost if known."""
         seconds = time.monotonic() - self.started
         usage: dict[str, Any] = {name: n - self.before[name] for name, n in self._count().items()}
+        usage["carried"] = self.carried
         usage |= {
             "seconds": round(seconds, 1),
             "tokens_per_s": round(sum(usage[name] for name in TOKENS) / max(seconds, 1e-3), 1),
@@ -69,6 +77,8 @@ def describe(usage: dict[str, Any]) -> str:
     """
     words = f"{usage['prompt_tokens']:,} tokens read, {usage['written_tokens']:,} written"
     words += f", {usage['tokens_per_s']:,.0f}/s"
+    if usage.get("carried"):
+        words += f", {usage['carried']:,} rows taken over"
     if "cost_per_thousand" in usage:
         words += f", {usage['cost_per_thousand']:g} a thousand rows"
     return words

@@ -16,11 +16,10 @@ import json
 import re
 
 from facap.errors import FormatError
-from facap.schemas import CATEGORIES, UNMAPPED
+from facap.schemas import KNOWN_CATEGORIES
 from facap.splits import split_of
 
 CONTENT_HASH = re.compile(r"[0-9a-f]{32}")
-KNOWN_CATEGORIES = (*CATEGORIES, UNMAPPED, "shirt", "toptee")  # FACap's and Fashion IQ's
 MAX_NAME = 200  # characters of a name, or of a part of a path; file systems end at 255 bytes
 _CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
