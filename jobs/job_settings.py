@@ -19,6 +19,7 @@ from facap.review.config import ReviewConfig
 from facap.train.config import TrainConfig
 from facap.triplets.config import PairsConfig
 from facap.triplets.formats.config import ExportConfig, ImportConfig
+from facap.verify.config import VerifyConfig
 from serve_app.config import ServeConfig
 
 
@@ -36,6 +37,9 @@ class Settings(BaseModel):
     caption: CaptionConfig = Field(CaptionConfig(), description="IMAGES -> CAPTIONS, by the VLM")
     pairs: PairsConfig = Field(PairsConfig(), description="CAPTIONS -> PAIRS")
     modify: ModifyConfig = Field(ModifyConfig(), description="PAIRS -> TRIPLETS, by the LLM")
+    verify: VerifyConfig = Field(
+        VerifyConfig(), description="TRIPLETS -> VERDICTS; what is not set of the VLM is as in caption"
+    )
     review: ReviewConfig = Field(ReviewConfig(), description="people's spot check of TRIPLETS; no stage")
     train: TrainConfig = Field(TrainConfig(), description="TRIPLETS -> FashionBLIP-2")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="the model and its baselines -> METRICS")
@@ -50,8 +54,8 @@ def load_settings(argv: list[str], prog: str, description: str) -> Settings:
     """Settings from YAML, environment and flags, with what follows from others filled in.
 
     The demo catalogue is served from this machine, so the crawl may reach it, and a model that the gate
-    refuses goes on trial instead of ending the run; `mlflow_uri` holds for every stage that does not
-    name its own.
+    refuses goes on trial instead of ending the run; the VLM that verifies is the one that captions unless
+    it is given; `mlflow_uri` holds for every stage that does not name its own.
     """
     settings = parse(Settings, argv, prog, description)
     changes: dict[str, Any] = {}
@@ -63,7 +67,15 @@ def load_settings(argv: list[str], prog: str, description: str) -> Settings:
         settings = settings.model_copy(
             update={"registry": settings.registry.model_copy(update={"require_promotion": False})}
         )
-    for name in ("train", "evaluate", "registry"):
+    follows = settings.caption.model_fields_set - settings.verify.model_fields_set
+    settings = settings.model_copy(
+        update={
+            "verify": settings.verify.model_copy(
+                update={name: getattr(settings.caption, name) for name in sorted(follows)}
+            )
+        }
+    )
+    for name in ("train", "evaluate", "registry", "verify"):
         section = getattr(settings, name)
         if settings.mlflow_uri and not section.mlflow_uri:
             changes[name] = section.model_copy(update={"mlflow_uri": settings.mlflow_uri})

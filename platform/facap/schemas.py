@@ -157,6 +157,55 @@ TRIPLETS = _schema(
     ],
 )
 
+ANSWERS = _schema(
+    "ANSWERS",
+    1,
+    "image_id attribute",
+    [
+        _field("image_id", pa.string(), "the picture that the VLM was asked about", True),
+        _field("attribute", pa.string(), "what was asked for; `description`: everything", True),
+        _field("answer", pa.string(), "the cleaned answer; null if failed"),
+        _field("model", pa.string(), "the VLM: name and hash of its weights", True),
+        _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
+        _field("params_hash", pa.string(), "hash of the sampling parameters", True),
+        _field("raw", pa.string(), "what the model wrote, untouched"),
+        _field("prompt_tokens", pa.int32(), "tokens that the model read, the picture's included"),
+        _field("written_tokens", pa.int32(), "tokens that it wrote"),
+        _field("status", pa.string(), "ok, or the reason of the failure", True),
+        _field("error", pa.string(), "one sentence on the failure"),
+    ],
+)
+
+VERDICTS = _schema(
+    "VERDICTS",
+    1,
+    "reference_id target_id category split place",
+    [
+        _field("reference_id", pa.string(), "from TRIPLETS", True),
+        _field("target_id", pa.string(), "from TRIPLETS", True),
+        _field("category", pa.string(), "from TRIPLETS", True),
+        _field("split", pa.string(), "from TRIPLETS", True),
+        _field("place", pa.int32(), "from TRIPLETS"),
+        _field(
+            "faithfulness",
+            pa.float32(),
+            "0 to 1, share of the text's claims that the answers support; null: it claims nothing",
+        ),
+        _field("claims", pa.int32(), "claims that were checked"),
+        _field("failed", pa.int32(), "claims that the answers do not support"),
+        _field("unsupported", pa.list_(pa.string()), "those claims, each with what was answered"),
+        _field("unspoken", pa.list_(pa.string()), "what differs by the answers and is not in the text"),
+        _field("rank", pa.int32(), "of the target for the trained model, from 1; null: not ranked"),
+        _field("gallery_size", pa.int32(), "candidates ranked: the category without the reference"),
+        _field("ranked_by", pa.string(), "the model that ranked, by its weights"),
+        _field("model", pa.string(), "the VLM that answered: name and hash of its weights", True),
+        _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
+        _field("params_hash", pa.string(), "hash of the sampling parameters", True),
+        _field("status", pa.string(), "ok, or the reason of the failure", True),
+        _field("error", pa.string(), "one sentence on the failure"),
+    ],
+)
+
 GALLERIES = _schema(
     "GALLERIES",
     1,
@@ -204,7 +253,19 @@ METRICS = _schema(
 
 SCHEMAS = {
     s.metadata[b"facap.dataset"].decode().lower(): s
-    for s in (PAGES, ITEMS, IMAGES, CAPTIONS, PAIRS, TRIPLETS, GALLERIES, EMBEDDINGS, METRICS)
+    for s in (
+        PAGES,
+        ITEMS,
+        IMAGES,
+        CAPTIONS,
+        PAIRS,
+        TRIPLETS,
+        ANSWERS,
+        VERDICTS,
+        GALLERIES,
+        EMBEDDINGS,
+        METRICS,
+    )
 }
 
 

@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FACAP = ROOT / "platform" / "facap"
 CORE = {"schemas", "store", "config", "errors", "progress", "dataflow", "tracking", "reports", "splits"}
 SHARED = CORE | {"model"}  # what every stage may use
-ALSO = {"tiny": {"catalog"}}  # the shipped models are trained on rendered garments, outside any run
+ALSO = {
+    "tiny": {"catalog"},  # the shipped models are trained on rendered garments, outside any run
+    "verify": {"annotate", "evaluate"},  # asks as annotate does, reads its taxonomy, ranks as evaluate does
+}
 STAGES = {p.name for p in FACAP.iterdir() if (p / "__init__.py").exists()} - {"model"}
 HEAVY = ("ray", "torch", "vllm", "mlflow", "transformers", "faiss", "aiohttp")
 

@@ -45,7 +45,7 @@ def test_every_field_says_what_it_is_and_every_schema_has_a_version(name: str):
     assert len(set(schema.names)) == len(schema.names)
 
 
-@pytest.mark.parametrize("name", ["images", "captions", "triplets"])
+@pytest.mark.parametrize("name", ["images", "captions", "triplets", "answers", "verdicts"])
 def test_stages_that_can_fail_have_a_status_and_an_error(name: str):
     assert not SCHEMAS[name].field("status").nullable
     assert SCHEMAS[name].field("error").nullable

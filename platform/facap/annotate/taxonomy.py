@@ -10,7 +10,7 @@ The longest form that matches at a place wins, forms match whole words, and a fo
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Mention:
     attribute: str
     value: str
     negated: bool = False
+    before: str = field(default="", compare=False)  # the text from the mention before, or the start, to here
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Taxonomy:
 
     def __init__(self, tree: dict[str, Any]) -> None:
         self._attributes = {name: _attribute(name, tree) for name in tree}
+        # the attribute that takes a text's second value, e.g. {"colour": "second_colour"}
+        self.seconds = {name: a.then for name, a in self._attributes.items() if a.then}
         self._meanings: dict[str, tuple[str, str]] = {}
         for name, attribute in self._attributes.items():
             for form, value in attribute.forms.items():
@@ -56,7 +59,7 @@ class Taxonomy:
 
     def mentions(self, text: str) -> Iterator[Mention]:
         """Every value that `text` names, in the order of the text."""
-        plain = _normalise(text)
+        plain = normalise(text)
         end, negated = 0, False
         for match in self._pattern.finditer(plain):
             name, value = self._meanings[match.group()]
@@ -64,7 +67,12 @@ class Taxonomy:
             if between != " ":  # "remove the white buttons": what negates white negates buttons
                 negated = bool(_NEGATION.search(between))
             end = match.end()
-            yield Mention(name, value, negated)
+            yield Mention(name, value, negated, between)
+
+    def values(self, attribute: str) -> list[str]:
+        """Every value of an attribute, in the order of the file; none of an unknown one."""
+        known = self._attributes.get(attribute)
+        return list(dict.fromkeys(known.forms.values())) if known else []
 
     def attributes(self, text: str) -> dict[str, str]:
         """Attribute -> value, as `text` states them; what it does not say is absent.
@@ -136,14 +144,14 @@ def _attribute(name: str, tree: dict[str, Any]) -> _Attribute:
     forms: dict[str, str] = {}
     for value, others in values.items():
         for form in [*([value] if value in bare else []), *(others or [])]:
-            forms[_normalise(form)] = value
+            forms[normalise(form)] = value
     if "like" in entry:  # the words of another attribute, in phrases
         for form, value in _attribute(entry["like"], tree).forms.items():
             for pattern in entry["patterns"]:
-                forms[_normalise(pattern.replace("{" + entry["like"] + "}", form))] = value
+                forms[normalise(pattern.replace("{" + entry["like"] + "}", form))] = value
     return _Attribute(forms, entry.get("then"), bool(entry.get("many", False)))
 
 
-def _normalise(text: str) -> str:
-    """Lower case, one space between words, hyphens as spaces; other marks stay."""
+def normalise(text: str) -> str:
+    """`text` as `mentions` reads it: lower case, one space between words, hyphens as spaces."""
     return " ".join(text.lower().replace("-", " ").replace("‑", " ").split())

@@ -16,6 +16,12 @@ class TrainConfig(StageConfig):
     """How FashionBLIP-2 is trained on TRIPLETS."""
 
     model: FashionBlip2Config = Field(FashionBlip2Config(), description="the model that is trained")
+    min_faithfulness: float = Field(
+        0, ge=0, le=1, description="leave out training triplets of which VERDICTS say less; 0: no filter"
+    )
+    max_rank: int = Field(
+        0, ge=0, description="leave out those whose target VERDICTS rank behind this; 0: no filter"
+    )
     epochs: int = Field(3, ge=1, description="passes over the training triplets (SPRC: 30 on Fashion IQ)")
     batch_size: int = Field(
         64, ge=2, description="triplets a step over all workers (128 at real size, as in SPRC)"

@@ -9,7 +9,7 @@ pictures (`Pictures`) and all rows, a few hundred bytes each, and takes its shar
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +23,7 @@ from facap.errors import ContractError, StageFailed
 from facap.model.preprocess import decode, normalise, square
 from facap.schemas import OK
 from facap.store import Store
+from facap.train.chosen import KEY, Key
 
 if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
@@ -55,14 +56,20 @@ def number(product_id: str) -> int:
     return int.from_bytes(hashlib.sha256(product_id.encode()).digest()[:8], "big", signed=True)
 
 
-def split_rows(store: Store, split: str) -> pa.Table:
+def split_rows(store: Store, split: str, left_out: Set[Key] = frozenset()) -> pa.Table:
     """The usable triplets of a split: ids, modification, and the two products as numbers.
+
+    `left_out`: those to do without, by chosen.KEY.
 
     Raises ContractError if a triplet names a picture that IMAGES does not keep.
     """
-    triplets = store.read("triplets", [*COLUMNS, "split", "status"])
+    triplets = store.read("triplets", [*dict.fromkeys([*COLUMNS, *KEY]), "split", "status"])
     chosen = pc.and_(pc.equal(triplets["split"], split), pc.equal(triplets["status"], OK))
-    rows = triplets.filter(chosen).select(COLUMNS)
+    rows = triplets.filter(chosen)
+    if left_out:
+        keys = zip(*(rows[name].to_pylist() for name in KEY), strict=True)
+        rows = rows.filter(pa.array([key not in left_out for key in keys], pa.bool_()))
+    rows = rows.select(COLUMNS)
     images = store.read("images", ["image_id", "product_id", "status", "duplicate_of"])
     images = images.filter(pc.and_(pc.equal(images["status"], OK), pc.is_null(images["duplicate_of"])))
     ids, names = images["image_id"].to_pylist(), images["product_id"].to_pylist()
@@ -80,13 +87,15 @@ def split_rows(store: Store, split: str) -> pa.Table:
     return rows
 
 
-def training_data(store: Store, image_px: int, decode_once: bool) -> TrainingData:
-    """The rows of train and val, and their pictures, decoded on all CPUs."""
-    train, val = split_rows(store, "train"), split_rows(store, "val")
+def training_data(
+    store: Store, image_px: int, decode_once: bool, left_out: Set[Key] = frozenset()
+) -> TrainingData:
+    """The rows of train (but for those `left_out`) and val, and their pictures, decoded on all CPUs."""
+    train, val = split_rows(store, "train", left_out), split_rows(store, "val")
     if len(train) < 2:
         raise StageFailed(
             f"train: TRIPLETS has {len(train)} usable rows of split train, at least 2 are needed; "
-            "give a larger catalogue"
+            "give a larger catalogue, or a filter that leaves out less"
         )
     used = {i for rows in (train, val) for side in COLUMNS[:2] for i in rows[side].to_pylist()}
 

@@ -16,6 +16,7 @@ from facap.errors import StageFailed, WorkspaceError
 from facap.model.checkpoints import resolve, weights_hash
 from facap.progress import Progress, StageReport
 from facap.store import Stage, Store, stage_key
+from facap.train import chosen
 from facap.train.config import NOT_IN_KEY, TrainConfig
 
 VERSION = 2
@@ -24,9 +25,12 @@ VERSION = 2
 def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     """Trains unless this very model is there; returns what went in and how good it came out."""
     began = time.monotonic()
-    settings = config.model_dump(mode="json", exclude=NOT_IN_KEY)
+    unset = set() if chosen.is_filtered(config) else chosen.FILTERS  # then as if there were no such setting
+    settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset)
     base_hash = weights_hash(resolve(config.model.base))
     inputs = {name: store.fingerprint(name) for name in ("triplets", "images")} | {"base": base_hash}
+    if chosen.is_filtered(config):
+        inputs["verdicts"] = chosen.verdicts(store).fingerprint
     key = stage_key("train", VERSION, settings, inputs)
     stage = store.stage("model", None, key)
     rows = store.require("triplets").rows
@@ -71,11 +75,14 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
     from facap.train.tracking import Follower, TrainLog, open_run
 
     image_px = base_image_px(config.model.base)
-    data = training_data(store, image_px, config.decode_once)
+    left_out = chosen.left_out(store, config)
+    data = training_data(store, image_px, config.decode_once, left_out)
     if len(data.train) < config.num_workers:
         raise StageFailed(
             f"train: {len(data.train)} triplets for {config.num_workers} workers; lower num_workers"
         )
+    if chosen.is_filtered(config):
+        progress.say(f"{len(left_out):,} triplets left out by VERDICTS")
     progress.say(
         f"{len(data.train):,} train and {len(data.val):,} val triplets, {data.images.count():,} pictures"
     )

@@ -1,0 +1,1 @@
+"""Hold modification texts against what the two pictures show, and against the trained model -> VERDICTS."""
