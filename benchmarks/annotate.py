@@ -5,7 +5,7 @@
 `throughput_ratio`: captions a second of the whole Ray Data stage, from its first written part to its last,
 over those of `LLM.generate` on the same pictures (raw_captions.py). `engine_busy`: how much of its one core
 the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
-quickstart.py.
+quickstart.py. `corruption_auroc`: verification against texts that were made wrong.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from benchmarks.quickstart import caption_truth, text_truth
+from benchmarks import verify
+from benchmarks.quickstart import caption_truth, garments, text_truth
 from facap.store import Store
 from jobs.build_catalog import build_catalog
 from jobs.caption_images import caption_images
@@ -107,6 +108,17 @@ def speed(store: Store, watch: EngineWatch) -> dict[str, Any]:
     }
 
 
+def corruption(store: Store, folder: Path) -> dict[str, Any]:
+    """How well faithfulness finds a fifth of the texts that were made wrong; verify.py trains on them as well."""
+    folder.mkdir()
+    corrupted = verify.prepare(store, folder)
+    kinds = verify.write_corrupted(store, corrupted, garments(store), share=0.2, seed=0)
+    verify.job(corrupted, "verify_triplets", "--verify.ranks", "false")
+    found = verify.detection(corrupted, kinds, least=1.0)
+    kept = ("corruption_auroc", "corruption_auroc_by_kind", "corrupted_left_out", "others_left_out")
+    return {name: found[name] for name in kept}
+
+
 def main() -> None:
     """Prints as it goes; the last line is one JSON object."""
     parser = argparse.ArgumentParser(
@@ -129,6 +141,7 @@ def main() -> None:
             **caption_truth(store),
             **truth,
             **speed(store, watch),
+            **corruption(store, Path(folder) / "corrupted"),
             "caption_seconds": captions.extra["usage"]["seconds"],
             "caption_tokens_per_s": captions.extra["usage"]["tokens_per_s"],
         }
