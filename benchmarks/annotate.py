@@ -109,7 +109,7 @@ def speed(store: Store, watch: EngineWatch) -> dict[str, Any]:
 
 
 def corruption(store: Store, folder: Path) -> dict[str, Any]:
-    """How well faithfulness finds a fifth of the texts that were made wrong; verify.py trains on them as well."""
+    """How well faithfulness finds a fifth of the texts, made wrong; verify.py trains on them as well."""
     folder.mkdir()
     corrupted = verify.prepare(store, folder)
     kinds = verify.write_corrupted(store, corrupted, garments(store), share=0.2, seed=0)
