@@ -25,20 +25,10 @@ import pyarrow.parquet as pq
 from benchmarks import verify
 from benchmarks.quickstart import caption_truth, garments, text_truth
 from facap.store import Store
-from jobs.build_catalog import build_catalog
-from jobs.caption_images import caption_images
-from jobs.crawl_images import crawl_images
 from jobs.job_runner import run_jobs
-from jobs.mine_pairs import mine_pairs
-from jobs.write_modifications import write_modifications
+from jobs.quickstart import STAGES
 
-STAGES = {
-    "catalog": build_catalog,
-    "crawl": crawl_images,
-    "caption": caption_images,
-    "pairs": mine_pairs,
-    "modify": write_modifications,
-}
+ANNOTATED_BY = ("catalog", "crawl", "caption", "pairs", "modify")  # stages of the quickstart
 ENGINE = "VLLM::EngineCore"  # vLLM's title of the process that holds the model
 
 
@@ -129,7 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="facap-bench-") as folder, EngineWatch() as watch:
         workspace = f"{folder}/workspace"
         words = ["--workspace", workspace, "--catalog.num_products", str(given.products)]
-        if code := run_jobs(__doc__, STAGES, argv=words):
+        if code := run_jobs(__doc__, {name: STAGES[name] for name in ANNOTATED_BY}, argv=words):
             raise SystemExit(code)
         store = Store(workspace)
         captions = store.require("captions")
