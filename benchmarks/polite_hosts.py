@@ -3,10 +3,12 @@
     figures = measure(store, zipf(20, 300), CrawlConfig(...))      # Ray must be up
     figures["violations"], figures["time_ratio"]
 
-The server is a process of its own that notes when each request came and when it was answered. A host's
-limits are exceeded if any second (or 1/rate, if that is longer) sees more requests than the rate allows,
-or if more are under way at once than `max_connections_per_host`. Ideal is the time that the largest host
-needs at exactly its rate: no crawl that keeps the limits can be quicker.
+The server is a process of its own that notes between when and when each request came, and when it was
+answered. It says when it sees a request, which after a pause of its own is late, so a pulse tells since
+when it may have been there: at most 15 ms before on a machine that lets the server run, longer if not. A
+host's limits are exceeded if any second (or 1/rate, if that is longer) has certainly seen more requests
+than the rate allows, or if more are under way at once than `max_connections_per_host`. Ideal is the time
+that the largest host needs at exactly its rate: no crawl that keeps the limits can be quicker.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from facap.schemas import ITEMS, from_rows
 from facap.store import Store, fingerprint
 
 ANSWER_S = 0.03  # what a picture takes the server, so that requests do overlap
+PULSE_S = 0.005
 
 
 def zipf(num_hosts: int, largest: int) -> list[int]:
@@ -40,8 +44,8 @@ def measure(store: Store, sizes: Sequence[int], config: CrawlConfig) -> dict[str
     """Crawls `sizes[n]` pictures of host 127.0.0.<n+1> into `store`; returns what the server saw.
 
     `time_ratio` is from the first request to the last answer over the ideal, `wall_ratio` the whole
-    stage's, start of the workers included. `closest_s`: the shortest time in which a host saw one request
-    more than it may in a second.
+    stage's, start of the workers included. `closest_s`: the shortest time in which the server saw one
+    request of a host more than it may in a second; `longest_pause_s`: how long the server itself slept.
     """
     log = Path(store.path("requests.json"))
     with serving(log) as port:
@@ -52,13 +56,13 @@ def measure(store: Store, sizes: Sequence[int], config: CrawlConfig) -> dict[str
     assert report.rows_in == sum(sizes) and not report.failures, report
     requests = json.loads(log.read_text())
     ideal_s = max(sizes) / config.max_rate_per_host
-    took_s = max(end for _, _, end in requests) - min(start for _, start, _ in requests)
-    per_host: dict[str, list[tuple[float, float]]] = {}
-    for host, start, end in requests:
-        per_host.setdefault(host, []).append((start, end))
+    took_s = max(end for _, _, _, end in requests) - min(start for _, _, start, _ in requests)
+    per_host: dict[str, list[tuple[float, float, float]]] = {}
+    for host, earliest, start, end in requests:
+        per_host.setdefault(host, []).append((earliest, start, end))
     assert len(per_host) == len(sizes)
     allowed = max(1, int(config.max_rate_per_host))
-    starts = [sorted(start for start, _ in times) for times in per_host.values()]
+    starts = [sorted(start for _, start, _ in times) for times in per_host.values()]
     seen = [
         excess(times, config.max_rate_per_host, config.max_connections_per_host)
         for times in per_host.values()
@@ -69,6 +73,7 @@ def measure(store: Store, sizes: Sequence[int], config: CrawlConfig) -> dict[str
         "violations": sum(violations for violations, _, _ in seen),
         "most_in_a_window": max(most for _, most, _ in seen),
         "closest_s": round(min(b - a for s in starts for a, b in zip(s, s[allowed:], strict=False)), 3),
+        "longest_pause_s": round(max(start - earliest for _, earliest, start, _ in requests), 3),
         "most_at_once": max(at_once for _, _, at_once in seen),
         "ideal_s": round(ideal_s, 2),
         "time_ratio": round(took_s / ideal_s, 3),
@@ -76,22 +81,26 @@ def measure(store: Store, sizes: Sequence[int], config: CrawlConfig) -> dict[str
     }
 
 
-def excess(times: Sequence[tuple[float, float]], rate: float, connections: int) -> tuple[int, int, int]:
-    """Requests (start, end) to one host that came too soon or too many; the most in a window, and at once.
+def excess(
+    times: Sequence[tuple[float, float, float]], rate: float, connections: int
+) -> tuple[int, int, int]:
+    """Requests to one host that came too soon or too many; the most in a window, and at once.
 
-    >>> excess([(0.0, 0.1), (0.4, 0.9), (0.8, 0.9), (1.3, 1.4)], rate=2, connections=1)
+    Each is (earliest, latest, end): it came between the first two and was answered at the third.
+
+    >>> excess([(t, t, end) for t, end in ((0, 0.1), (0.4, 0.9), (0.8, 0.9), (1.3, 1.4))], 2, connections=1)
     (3, 3, 2)
     """
-    starts = sorted(start for start, _ in times)
+    came = sorted((latest, earliest) for earliest, latest, _ in times)
     window_s, allowed = max(1.0, 1 / rate), max(1, int(rate * max(1.0, 1 / rate)))
     violations = most = first = 0
-    for last, start in enumerate(starts):
-        while start - starts[first] >= window_s:
+    for last, (latest, _) in enumerate(came):
+        while latest - came[first][1] >= window_s:
             first += 1
         most = max(most, last - first + 1)
         violations += last - first + 1 > allowed
     now = at_once = 0
-    for _, change in sorted([*((start, 1) for start, _ in times), *((end, -1) for _, end in times)]):
+    for _, change in sorted([*((start, 1) for _, start, _ in times), *((end, -1) for _, _, end in times)]):
         now += change
         at_once = max(at_once, now)
         violations += change > 0 and now > connections
@@ -134,7 +143,7 @@ def serving(log: Path) -> Iterator[int]:
 
 
 async def serve(log: Path) -> None:
-    """Answers until SIGTERM, then writes [host, start, end] of each request.
+    """Answers until SIGTERM, then writes [host, earliest, seen, end] of each request.
 
     A path gives a picture of its own, but /moved/... a redirect to host 127.0.0.1, /missing/... and
     robots.txt nothing.
@@ -142,10 +151,17 @@ async def serve(log: Path) -> None:
     from aiohttp import web
     from PIL import Image
 
-    requests: list[tuple[str, float, float]] = []
+    requests: list[tuple[str, float, float, float]] = []
+    # A handler runs one turn of the loop after its request was read, and a due pulse comes between.
+    pulses = deque([time.monotonic()], maxlen=3)
+
+    async def pulse() -> None:
+        while True:
+            pulses.append(time.monotonic())
+            await asyncio.sleep(PULSE_S)
 
     async def answer(request: web.Request) -> web.Response:
-        start = time.monotonic()
+        earliest, start = pulses[0], time.monotonic()
         response = web.Response(status=404)
         if request.path.startswith("/moved/"):
             response = web.Response(
@@ -158,7 +174,7 @@ async def serve(log: Path) -> None:
             out = io.BytesIO()
             Image.new("RGB", (64, 64), colour).save(out, "JPEG")
             response = web.Response(body=out.getvalue(), headers={"ETag": f'"{colour}"'})
-        requests.append((request.url.host or "", start, time.monotonic()))
+        requests.append((request.url.host or "", earliest, start, time.monotonic()))
         return response
 
     app = web.Application()
@@ -166,10 +182,12 @@ async def serve(log: Path) -> None:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", 0).start()
+    beating = asyncio.create_task(pulse())
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     print(runner.addresses[0][1], flush=True)
     await stop.wait()
+    beating.cancel()
     await runner.cleanup()
     log.write_text(json.dumps(requests))
 

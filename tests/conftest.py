@@ -7,6 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.annotation_server import asked_server, server  # noqa: F401  fixtures
+
 # The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
 # looks for new ones.
 hypothesis.settings.register_profile("fixed", derandomize=True)
@@ -43,3 +45,11 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there: real photographs and official files are not part of the repo")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file stay together, as those of a group do, when several workers run them."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))

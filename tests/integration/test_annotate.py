@@ -1,13 +1,8 @@
-"""Both annotation stages with the real vLLM and the tiny models; quality is not asked for here."""
+"""Both annotation stages with a real vLLM server and the tiny captioner; quality is not asked for here."""
 
-import io
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
-import PIL.Image
-import PIL.ImageDraw
-import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer
 
@@ -19,47 +14,12 @@ from facap.model import checkpoints
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, IMAGES, PAIRS, TRIPLETS, from_rows
 from facap.store import Store
+from tests.annotation import COLOURS, TOPS, caption_row, image_row, put
+from tests.annotation_server import NAME, Server, captions_of, texts_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
 
-COLOURS = ("red", "navy", "green", "orange", "purple", "black")
 KEPT = 24
-TOPS = range(12, 18)  # the other pictures are of dresses
-
-
-def picture(number: int) -> bytes:
-    """A drawn garment, JPEG."""
-    image = PIL.Image.new("RGB", (256, 320), (235, 230, 225))
-    draw = PIL.ImageDraw.Draw(image)
-    hem = 200 + 4 * number
-    draw.polygon([(100, 60), (156, 60), (190, hem), (66, hem)], fill=COLOURS[number % len(COLOURS)])
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=90)
-    return out.getvalue()
-
-
-def image_row(number: int, **changes: object) -> dict:
-    row = {
-        "item_id": f"item{number:02}",
-        "image_id": f"{number:032x}",
-        "product_id": f"p{number // 2}",
-        "category": "top" if number in TOPS else "dress",
-        "url": f"http://example.test/{number}.jpg",
-        "status": "ok",
-        "bytes": picture(number),
-        "format": "jpeg",
-        "width": 256,
-        "height": 320,
-        "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
-    }
-    return row | changes
-
-
-def put(store: Store, name: str, schema: pa.Schema, rows: list[dict], parts: int = 1) -> None:
-    stage = store.stage(name, schema, "given")
-    for part in range(parts):
-        stage.write(from_rows(rows[part::parts], schema))
-    stage.commit(config={}, inputs={})
 
 
 @pytest.fixture
@@ -78,18 +38,19 @@ def store(tmp_path: Path) -> Store:
 
 def test_a_killed_caption_stage_is_finished(
     store: Store,
+    asked_server: Server,
     ray_session: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture,
 ) -> None:
-    """One engine start for all of it: resuming, a broken picture, what is recorded and printed, and a
-    finished version with another prompt for tops, whose captions of dresses are taken over."""
+    """Resuming, a broken picture, what is recorded and printed, and a finished version with another prompt
+    for tops, whose captions of dresses are taken over."""
     monkeypatch.setattr(engine, "ROWS_PER_PART", 6)
     own = tmp_path / "tops.jinja"
     own.write_text("a picture of a")
-    config = CaptionConfig(max_failure_rate=1.0, templates={"top": str(own)})
-    before = [answered_caption(n, CaptionConfig()) for n in [*range(8, 12), *TOPS]]
+    config = captions_of(asked_server, templates={"top": str(own)})
+    before = [answered_caption(n, captions_of(asked_server)) for n in [*range(8, 12), *TOPS]]
     put(store, "captions", CAPTIONS, before, parts=2)
     stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
     by_killed_run = [caption_row(n, f"a red dress {n}") for n in range(3)]
@@ -114,7 +75,7 @@ def test_a_killed_caption_stage_is_finished(
     assert {row["prompt_hash"] for row in new if row["category"] == "top"} == {prompts.load(str(own)).hash}
     common = {row["prompt_hash"] for row in new + carried if row["category"] == "dress"}
     assert common == {prompts.load("caption_plain").hash}
-    assert all(row["raw"] and row["model"].startswith("facap/tiny-captioner@") for row in new)
+    assert all(row["raw"] and row["model"] == f"{NAME}@endpoint" for row in new)
     assert "earlier" not in {row["prompt_hash"] for row in new}
     usage = store.require("captions").extra["usage"]
     assert usage["carried"] == len(carried) and "4 rows taken over" in report.note
@@ -124,7 +85,7 @@ def test_a_killed_caption_stage_is_finished(
     assert report.failures == failures and report.rows_out == KEPT - failures.total()
 
     out, err = capfd.readouterr()
-    assert "starting the engine" in out and f"{KEPT}/{KEPT}" in out
+    assert f"asking {asked_server.url}" in out and f"{KEPT}/{KEPT}" in out
     assert "4 rows are taken over from the version before" in out
     noise = [line for line in (out + err).splitlines() if not line.startswith("  caption")]
     # Ray's C++ core speaks for itself unless RAY_BACKEND_LOG_LEVEL is set before it starts; the
@@ -145,25 +106,15 @@ def answered_caption(number: int, config: CaptionConfig) -> dict:
     return caption_pipeline._Judge(config, made_by).row(ids | answer)
 
 
-def caption_row(number: int, caption: str | None) -> dict:
-    return {
-        "image_id": f"{number:032x}",
-        "item_id": f"item{number:02}",
-        "product_id": f"p{number // 2}",
-        "category": "dress",
-        "caption": caption,
-        "model": "m",
-        "prompt_hash": "earlier",
-        "params_hash": "earlier",
-        "status": "ok" if caption else "empty",
-    }
-
-
 def test_modifications(
-    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    asked_server: Server,
+    tmp_path: Path,
+    ray_session: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    """Of each pair's three texts one is kept, across parts, batches and a killed run; then a second engine
-    is asked for those that are too long."""
+    """Of each pair's three texts one is kept, across parts, batches and a killed run; then those that are too
+    long are asked for again."""
     monkeypatch.setattr(engine, "ROWS_PER_PART", 12)
     store = Store(str(tmp_path))
     captions = [caption_row(n, f"a {COLOURS[n % 5]} dress with long sleeves") for n in range(7)]
@@ -174,11 +125,12 @@ def test_modifications(
         for a, b in links
     ]
     put(store, "pairs", PAIRS, [pair | {"similarity": 0.5} for pair in pairs])
-    config = ModifyConfig(
-        max_failure_rate=1.0,
+    config = texts_of(
+        asked_server,
         candidates=3,
         temperature=0.8,
         max_chars=30,
+        max_tokens=16,  # the captioner has room for 160 in all
         retries=1,
         engine=EngineConfig(batch_size=8),
     )
@@ -197,8 +149,8 @@ def test_modifications(
     assert by_pair[0, 5]["status"] == "identical"  # equal captions: no engine was asked
     assert by_pair[links[0]]["modification"] == "make it navy"
     written = [by_pair[link] for link in links[1:13]]
-    assert all(r["raw"] and r["model"].startswith("facap/tiny-writer@") for r in written)
-    tokenizer = Tokenizer.from_file(f"{checkpoints.resolve(config.model)}/tokenizer.json")
+    assert all(r["raw"] is not None and r["model"] == f"{NAME}@endpoint" for r in written)
+    tokenizer = Tokenizer.from_file(f"{checkpoints.resolve('facap/tiny-captioner')}/tokenizer.json")
     ask = modify_pipeline._Ask(config, Origin(config).prompts)
     texts = {row["image_id"]: row["caption"] for row in captions}
     again = prompts.load(config.repair).hash

@@ -13,12 +13,19 @@ from facap.store import Store
 
 
 def test_the_measure_sees_what_is_too_much() -> None:
-    even = [(n / 8, n / 8 + 0.1) for n in range(40)]
+    even = [(n / 8, n / 8, n / 8 + 0.1) for n in range(40)]
     assert excess(even, rate=8, connections=1) == (0, 8, 1)
     assert excess(even, rate=7, connections=1)[0] == 40 - 7
     assert excess(even, rate=0.125, connections=1)[:2] == (39, 40)
-    overlapping = [(n * 1.0, n * 1.0 + 2.5) for n in range(5)]
+    overlapping = [(n * 1.0, n * 1.0, n * 1.0 + 2.5) for n in range(5)]
     assert excess(overlapping, rate=1, connections=2) == (3, 1, 3)
+
+
+def test_what_the_server_saw_late_is_not_held_against_the_crawl() -> None:
+    seen_late = [(0.0, 0.2, 0.21), *((n / 8, n / 8, n / 8 + 0.1) for n in range(1, 10))]
+    assert excess(seen_late, rate=8, connections=2)[0] == 0
+    sent_late = [(0.2, 0.2, 0.21), *seen_late[1:]]
+    assert excess(sent_late, rate=8, connections=2)[0] == 1
 
 
 @pytest.mark.slow

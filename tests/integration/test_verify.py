@@ -1,86 +1,27 @@
-"""Verification on real Ray with rendered garments: ranks of a model, and questions put to the real vLLM."""
+"""Verification on real Ray with rendered garments: captions as answers, and the ranks of a model."""
 
-import io
-import random
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
-import pyarrow as pa
 import pytest
 
-from benchmarks.corrupted_texts import Pair, corrupt
-from facap.annotate import engine
-from facap.catalog import wording
-from facap.catalog.drawing import render, sample_view
-from facap.catalog.garments import Garment, sample_garment, sample_variant
+from benchmarks.corrupted_texts import corrupt
 from facap.model.embed import TRAINED, Workers, embed, trained_model
 from facap.progress import Progress
 from facap.review.agreement import auroc
-from facap.schemas import ANSWERS, CAPTIONS, IMAGES, TRIPLETS, VERDICTS, from_rows
-from facap.store import Store, fingerprint
+from facap.schemas import VERDICTS, from_rows
+from facap.store import Store
 from facap.tracking import open_client
 from facap.train.chosen import left_out
 from facap.train.config import TrainConfig
-from facap.verify import answers, pipeline
+from facap.verify import pipeline
 from facap.verify.config import VerifyConfig
 from facap.verify.origin import Origin
 from facap.verify.report import publish
+from tests.verification import NUM_PAIRS, ORIGIN, drawn_pairs, fill
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
-NUM_PAIRS = 60
 CONFIG = VerifyConfig(num_workers=1, batch_size=16)
-ORIGIN = {"model": "m", "prompt_hash": "p", "params_hash": "p"}
-
-
-def jpeg(garment: Garment, rng: random.Random) -> bytes:
-    out = io.BytesIO()
-    PIL.Image.fromarray(render(garment, sample_view(rng), width=96)).save(out, "JPEG")
-    return out.getvalue()
-
-
-def drawn_pairs() -> list[Pair]:
-    rng = random.Random(0)
-    pairs = []
-    for number in range(NUM_PAIRS):
-        reference = sample_garment(rng, ("dress", "top")[number % 2])
-        target = sample_variant(rng, reference)
-        style = wording.STYLES[number % len(wording.STYLES)]
-        pairs.append(Pair(reference, target, wording.modification(reference, target, style)))
-    return pairs
-
-
-def put(store: Store, name: str, schema: pa.Schema, rows: list[dict]) -> None:
-    stage = store.stage(name, schema, "given")
-    for start in range(0, len(rows), 40):  # several parts
-        stage.write(from_rows(rows[start : start + 40], schema))
-    stage.commit(config={}, inputs={})
-
-
-def fill(store: Store, pairs: list[Pair], texts: list[str], caption_origin: dict[str, str] | None) -> None:
-    """IMAGES, TRIPLETS and, of that origin, true CAPTIONS; pair n is of pictures rn and tn."""
-    rng = random.Random(1)
-    images, captions, triplets = [], [], []
-    for number, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
-        for image_id, garment in ((f"r{number}", pair.reference), (f"t{number}", pair.target)):
-            common = {"image_id": image_id, "item_id": "item-" + image_id, "product_id": "p-" + image_id}
-            common |= {"category": garment.category, "status": "ok"}
-            fetched = {"url": "http://shop", "bytes": jpeg(garment, rng), "fetched_at": datetime.now(UTC)}
-            images.append(common | fetched)
-            captions.append(common | {"caption": wording.caption(garment)})
-        triplets.append(
-            {"reference_id": f"r{number}", "target_id": f"t{number}", "category": pair.target.category,
-             "modification": text, "split": ("train", "train", "test")[number % 3], "status": "ok", **ORIGIN}
-        )  # fmt: skip
-    failed = {"reference_id": "r0", "target_id": "t1", "modification": None, "status": "identical"}
-    secret = {"reference_id": "r0", "target_id": ""}
-    triplets += [triplets[0] | failed, triplets[0] | secret]
-    put(store, "images", IMAGES, images)
-    put(store, "triplets", TRIPLETS, triplets)
-    if caption_origin is not None:
-        captions[-1] |= {"caption": None, "status": "empty"}  # of t59
-        put(store, "captions", CAPTIONS, [row | caption_origin for row in captions])
 
 
 def write_model(store: Store) -> None:
@@ -193,52 +134,3 @@ def test_the_report_shows_the_worst_and_training_can_leave_them_out(
     out = {key[0] for key in left_out(store, TrainConfig(min_faithfulness=1.0))}
     wrong = {f"r{n}" for n in range(NUM_PAIRS) if kinds[n] is not None and n % 3 != 2}
     assert wrong and len(out & wrong) >= 0.9 * len(wrong) and not out - wrong
-
-
-def test_a_killed_run_asks_only_what_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
-    """The real vLLM with the tiny captioner, which knows no questions: rows are asked for, not sense."""
-    monkeypatch.setattr(engine, "ROWS_PER_PART", 8)
-    question = tmp_path / "short.jinja"  # the captioner's context is too small for the shipped one
-    question.write_text("what {{ attribute }} has the {{ category }}")
-    config = VerifyConfig(ask="attribute", question=str(question), max_failure_rate=1.0, max_tokens=24)
-    store = Store(str(tmp_path / "work"))
-    pairs = drawn_pairs()[:8]
-    fill(store, pairs, [pair.text for pair in pairs], None)
-    images = store.read("images").to_pylist()
-    images[0]["bytes"] = b"\xff\xd8 not a picture"  # r0
-    stage = store.stage("images", IMAGES, "damaged")
-    stage.write(from_rows(images, IMAGES))
-    stage.commit({}, {})
-    asked = pipeline.needed(pipeline.good_triplets(store), config)
-    questions = sorted((image, attribute) for image in asked for attribute in asked[image])
-    inputs = {"images": store.fingerprint("images"), "questions": fingerprint(questions)}
-    stage = store.stage("answers", ANSWERS, answers.key(config, inputs))
-    mine = [question for question in questions if question[0] != "r0"]
-    done, failed = mine[:5], mine[5]
-    row = Origin(config).of("dress") | {"status": "ok", "answer": "of the killed run"}
-    stage.write(from_rows([row | {"image_id": i, "attribute": a} for i, a in done], ANSWERS))
-    lost = {"image_id": failed[0], "attribute": failed[1], "status": "engine_error", "answer": None}
-    stage.write(from_rows([row | lost], ANSWERS))
-
-    report = pipeline.run(store, config, Progress("verify"))
-
-    found = {(r["image_id"], r["attribute"]): r for r in store.read("answers").to_pylist()}
-    assert sorted(found) == questions and store.require("answers").rows == len(questions)
-    assert all(found[question]["answer"] == "of the killed run" for question in done)
-    broken = {r["status"] for (image, _), r in found.items() if image == "r0"}
-    assert broken == {"undecodable"}
-    fresh = [r for question, r in found.items() if question not in done and question[0] != "r0"]
-    assert fresh and all(r["prompt_tokens"] > 16 and r["raw"] is not None for r in fresh)
-    assert f"answers {len(questions) - len(done)} questions" in capfd.readouterr().out
-
-    rows = rows_of(store)
-    assert report.rows_in == len(rows) == len(pairs)
-    lacking = {image for (image, _), r in found.items() if r["status"] != "ok"}
-    unanswered = {row["reference_id"] for row in rows.values() if row["status"] == "no_answer"}
-    assert unanswered == {f"r{n}" for n in range(8) if {f"r{n}", f"t{n}"} & lacking} >= {"r0"}
-    assert all(r["unspoken"] is None and r["rank"] is None for r in rows.values())
-    assert all(r["model"].startswith("facap/tiny-captioner@") for r in rows.values())
-    assert pipeline.run(store, config, Progress("verify")).reused
-    publish(store, "")  # also without ranks

@@ -161,6 +161,11 @@ def test_pairs_meet_their_captions() -> None:
     assert all("image z" in r["error"] for r in refused[:2])
 
 
+def test_the_second_direction_doubles_no_pair() -> None:
+    pairs = [{"reference_id": a, "target_id": b, "split": "val"} for a, b in ("xy", "yx", "xz")]
+    assert modify_pipeline.turned(pairs) == [{"reference_id": "z", "target_id": "x", "split": "val"}]
+
+
 def test_an_undecodable_picture_is_refused() -> None:
     ask = caption_pipeline._Ask(CaptionConfig(), Origin(CaptionConfig()).prompts)
     row = {"image_id": "i", "item_id": "t", "product_id": "p", "category": "top"}
@@ -239,6 +244,10 @@ def test_the_cause_of_a_failure_is_one_line() -> None:
     trace = "Traceback:\n  File x\nValueError: first\n\nTraceback:\npydantic.OtherError: 1 error\n  too long"
     assert engine._cause(trace) == "pydantic.OtherError: 1 error too long"
     assert engine._cause("it died") == "it died"
+    wrapped = (
+        "facap.errors.StageFailed: it is down\n\nThe above\n\nray.exceptions.UserCodeException: UDF failed"
+    )
+    assert engine._cause(wrapped) == "it is down"
 
 
 def test_a_run_is_metered_without_what_was_there_before(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
             write_rows(rows, stage, kept.num_rows, progress, engine.ROWS_PER_PART)
 
     if todo:
-        progress.say(f"{config.model} describes {len(todo):,} images; {engine.STARTING}")
+        progress.say(f"{config.model} describes {len(todo):,} images; {engine.starting(config)}")
         describe(todo, ask)
     for failed in repair.rounds(stage, config, progress):
         describe({row["item_id"] for row in failed}, Again(ask, config, failed, ("item_id",)))
@@ -115,16 +115,8 @@ class _Ask:
         self.config, self.prompts = config, prompts
 
     def __call__(self, row: dict) -> Request | Refusal:
-        from facap.model.preprocess import decode, square
-
-        ids = {name: row[name] for name in _IDS}
-        try:
-            image = decode(row["bytes"])
-            if self.config.prepare == "square":
-                image = square(image, self.config.image_px)
-        except (OSError, SyntaxError, ValueError, TypeError) as error:  # what PIL raises on bad bytes
-            return Refusal(ids, "undecodable", f"the picture cannot be decoded: {error}")
-        return Request(ids, self.prompts.of(row["category"]).render(category=row["category"]), image)
+        prompt = self.prompts.of(row["category"]).render(category=row["category"])
+        return engine.about_picture(row["bytes"], self.config, {name: row[name] for name in _IDS}, prompt)
 
 
 class _Judge:

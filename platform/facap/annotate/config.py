@@ -1,7 +1,8 @@
 """Settings of the two annotation stages; importing this is light.
 
 `CaptionConfig` (the VLM) and `ModifyConfig` (the LLM) say what is written; `EngineConfig`, shared
-by both, says how vLLM runs. The defaults are the embedded size: our tiny models on two CPU cores.
+by both, says how vLLM runs, and `EndpointConfig` names a server to ask instead. The defaults are the
+embedded size: our tiny models on two CPU cores.
 A real run changes `model`, `template`, `chat`, `max_tokens` and `engine.device`:
 
     >>> config = CaptionConfig(model="/models/vlm-7b", template="caption_fashion", chat=True,
@@ -15,6 +16,7 @@ are not in it, so changing them redoes nothing.
 
 import difflib
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -64,6 +66,35 @@ class EngineConfig(StageConfig):
         }
 
 
+class EndpointConfig(StageConfig):
+    """An OpenAI-compatible server that is asked instead of engines of our own."""
+
+    url: str = Field(
+        "", description="address of the server up to its /v1; empty: vLLM on our own workers answers"
+    )
+    revision: str = Field(
+        "", description="what the server runs, where the model's name does not say: another one asks anew"
+    )
+    api_key_variable: str = Field(
+        "OPENAI_API_KEY", min_length=1, description="the environment variable of the job that holds the key"
+    )
+    max_requests: int = Field(32, ge=1, description="requests under way at once")
+    timeout_s: float = Field(120.0, gt=0, description="for one answer, seconds")
+    attempts: int = Field(
+        6, ge=1, description="how often a busy or broken server is asked before the stage stops"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(f"should begin with http:// or https://, got '{url}'")
+        if parts.username or parts.password:
+            raise ValueError("holds a user name or password, which logs would show; use api_key_variable")
+        return url
+
+
 class GenerationConfig(StageConfig):
     """What both stages have in common: the model, its prompt and its sampling."""
 
@@ -97,6 +128,10 @@ class GenerationConfig(StageConfig):
     engine: EngineConfig = Field(
         default_factory=lambda: EngineConfig.model_validate({}), description="how vLLM runs"
     )
+    endpoint: EndpointConfig = Field(
+        default_factory=lambda: EndpointConfig.model_validate({}),
+        description="a server to ask instead; `model` is then its name for the model",
+    )
 
     @field_validator("templates")
     @classmethod
@@ -125,18 +160,21 @@ class GenerationConfig(StageConfig):
 
     def params(self) -> dict[str, Any]:
         """All that shapes an answer beside model, prompt and picture; rows record the hash of this."""
-        return {
-            "sampling": self.sampling_params(),
-            "chat": self.chat,
-            "engine": self.engine.result_settings(),
-        }
+        return {"sampling": self.sampling_params(), "chat": self.chat, "engine": self._answered_by()}
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that can change what is written: all but limits and worker counts."""
         # keys take the hash of what these name
         by_content = {"model", "template", "templates", "repair", "taxonomy"}
-        settings = self.model_dump(mode="json", exclude={"max_failure_rate", "engine"} | by_content)
-        return settings | {"sampling": self.sampling_params(), "engine": self.engine.result_settings()}
+        limits = {"max_failure_rate", "engine", "endpoint"}
+        settings = self.model_dump(mode="json", exclude=limits | by_content)
+        return settings | {"sampling": self.sampling_params(), "engine": self._answered_by()}
+
+    def _answered_by(self) -> dict[str, Any]:
+        """What the engine is told that can change an answer; of a server we only know what it is called."""
+        if self.endpoint.url:
+            return {"endpoint": self.endpoint.revision}
+        return self.engine.result_settings()
 
 
 class CaptionConfig(GenerationConfig):
@@ -150,6 +188,12 @@ class CaptionConfig(GenerationConfig):
         "square", description="square: pad and crop to image_px; as_is: the model's own processor does it all"
     )
     image_px: int = Field(128, ge=16, description="side of the prepared picture, px; prepare=square only")
+
+    @model_validator(mode="after")
+    def _pictures_in_chats(self) -> "CaptionConfig":
+        if self.endpoint.url and not self.chat:
+            raise ValueError("endpoint.url needs chat true: servers take pictures in chats only")
+        return self
 
     def params(self) -> dict[str, Any]:
         """As of both stages, and how the picture is prepared."""
@@ -172,6 +216,9 @@ class ModifyConfig(GenerationConfig):
     )
     candidates: int = Field(
         1, ge=1, le=32, description="texts that each pair is asked for; the best by the checks is kept"
+    )
+    both_directions: bool = Field(
+        False, description="also write the text that leads from the target back to the reference"
     )
     max_tokens: int = Field(96, ge=1, description="longest text, tokens; one that reaches it is too_long")
     max_chars: int = Field(400, ge=1, description="longest text, characters; FACap's have 19 to 27 words")

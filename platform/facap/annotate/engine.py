@@ -1,4 +1,4 @@
-"""The one place that builds vLLM on Ray Data (`ray.data.llm`), for both annotation stages.
+"""The one place that builds vLLM on Ray Data (`ray.data.llm`), for all stages that ask a model.
 
     >>> answers = generate(rows, config, request, with_image=True)      # doctest: +SKIP
 
@@ -6,6 +6,7 @@
 on the workers. `answers` has the columns that `request` keeps plus those of WRITTEN, `cut_off` (max_tokens
 ended it), `failure` and `error` (a row that no engine saw, or that it refused). One row in, one row out.
 
+With `config.endpoint.url` a server is asked instead (see endpoint), and nothing else differs.
 On CPU an engine is two processes: Ray's actor (image preprocessing, detokenising) and the engine
 core with its OpenMP threads. device="gpu" takes vLLM's own defaults; not yet run on a GPU by us.
 """
@@ -20,7 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from facap.annotate.config import GenerationConfig
+from facap.annotate import endpoint
+from facap.annotate.config import CaptionConfig, GenerationConfig
+from facap.annotate.endpoint import FAILURE
 from facap.annotate.origin import rendered_hash
 from facap.annotate.prompts import chat
 from facap.errors import ConfigError, StageFailed
@@ -30,10 +33,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from ray.data import Dataset
 
-FAILURE = "__inference_error__"  # ray.data.llm's column; rows that have it set skip every later step
 REFUSED = "engine_error"
 VLLM_LEVEL = "VLLM_LOGGING_LEVEL"
-STARTING = "starting the engine (about 30 s)"
 WRITTEN = (
     "rendered_hash",
     "raw",
@@ -64,6 +65,19 @@ class Refusal:
     error: str
 
 
+def about_picture(data: bytes, config: CaptionConfig, keep: dict[str, Any], prompt: str) -> Request | Refusal:
+    """`prompt` about the picture in `bytes` of an IMAGES row, prepared as `config` says."""
+    from facap.model.preprocess import decode, square
+
+    try:
+        image = decode(data)
+        if config.prepare == "square":
+            image = square(image, config.image_px)
+    except (OSError, SyntaxError, ValueError, TypeError) as error:  # what PIL raises on bad bytes
+        return Refusal(keep, "undecodable", f"the picture cannot be decoded: {error}")
+    return Request(keep, prompt, image)
+
+
 def generate(
     rows: "Dataset",
     config: GenerationConfig,
@@ -71,20 +85,29 @@ def generate(
     with_image: bool,
     together: int = 1,
 ) -> "Dataset":
-    """Lazily, `rows` answered by the model. Raises ConfigError if vLLM is not installed.
+    """Lazily, `rows` answered by the model. Raises ConfigError if there is no vLLM, or no such server.
 
     The number of rows in each block of `rows` is a multiple of `together`; rows that many at a time share
     a batch and come out in one block, in their order.
     """
+    prepare = _Prepare(request, config.sampling_params(), config.chat, with_image)
+    size = math.ceil(config.engine.batch_size / together) * together
+    if config.endpoint.url:
+        endpoint.check(config)
+        return endpoint.ask(rows.map(prepare), config, size).map(_Answer(config.max_tokens))
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError("vLLM is not installed; install facap[cpu] or facap[gpu]")
     from ray.data.llm import build_processor
 
-    processor = build_processor(
-        _processor_config(config, together),
-        preprocess=_Prepare(request, config.sampling_params(), config.chat, with_image),
-    )
+    processor = build_processor(_processor_config(config, size), preprocess=prepare)
     return processor(rows).map(_Answer(config.max_tokens))
+
+
+def starting(config: GenerationConfig) -> str:
+    """What a stage waits for before its first answer, in a few words."""
+    if config.endpoint.url:
+        return f"asking {config.endpoint.url}"
+    return "starting the engine (about 30 s)"
 
 
 class _Prepare:
@@ -141,7 +164,7 @@ def _tokens(spent: int, more: int | None) -> int | None:
     return spent or None if more is None else spent + more
 
 
-def _processor_config(config: GenerationConfig, together: int) -> Any:
+def _processor_config(config: GenerationConfig, batch_size: int) -> Any:
     from ray.data.llm import vLLMEngineProcessorConfig
 
     engine = config.engine
@@ -149,7 +172,7 @@ def _processor_config(config: GenerationConfig, together: int) -> Any:
     return vLLMEngineProcessorConfig(
         model_source=checkpoints.resolve(config.model),
         engine_kwargs=engine_kwargs(config),
-        batch_size=math.ceil(engine.batch_size / together) * together,
+        batch_size=batch_size,
         concurrency=(engine.num_engines, engine.num_engines),
         runtime_env={"env_vars": environment(config)},
         should_continue_on_error=True,  # one bad row must not fail the job
@@ -240,7 +263,13 @@ def explained(stage: str) -> Iterator[None]:
 
 
 def _cause(trace: str) -> str:
-    """The last error that a traceback names, on one line."""
+    """The last error that a traceback names, on one line; not what Ray wraps it into."""
     lines = trace.strip().splitlines()
-    named = [i for i, line in enumerate(lines) if re.match(r"[\w.]*(?:Error|Exception)\b", line)]
-    return " ".join(" ".join(lines[named[-1] :] if named else lines[-1:]).split())[:300]
+    named = [
+        i
+        for i, line in enumerate(lines)
+        if re.match(r"[\w.]*(?:Error|Exception|StageFailed)\b", line) and "UserCodeException" not in line
+    ]
+    last = lines[named[-1] :] if named else lines[-1:]
+    until = last.index("") if "" in last else len(last)
+    return " ".join(" ".join(last[:until]).removeprefix("facap.errors.StageFailed: ").split())[:300]

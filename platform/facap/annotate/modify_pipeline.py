@@ -3,9 +3,9 @@
     >>> run(store, ModifyConfig(), Progress("modify"))            # doctest: +SKIP
     StageReport(stage='modify', rows_in=4000, rows_out=3900, failures={'identical': 100}, ...)
 
-One row per pair, the best of its candidates. A pair without both captions (`caption_missing`) or
-with equal ones (`identical`) is a failed row that no engine sees; `engine_error` is a request that
-the engine refused; what becomes of answers is in parsing.
+One row per pair, or two with `both_directions`, the best of its candidates. A pair without both
+captions (`caption_missing`) or with equal ones (`identical`) is a failed row that no engine sees;
+`engine_error` is a request that the engine refused; what becomes of answers is in parsing.
 """
 
 import hashlib
@@ -50,6 +50,8 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     made_by = Origin(config)
     ask, judge = _Ask(config, made_by.prompts), _Judge(config, made_by)
     pairs = store.read("pairs", list(_PAIR)).to_pylist()
+    if config.both_directions:
+        pairs += turned(pairs)
     ready, refused = match(_without(pairs, stage), _captions(store))
     if refused:
         stage.write(from_rows([row | made_by.of(row["category"]) for row in refused], TRIPLETS))
@@ -67,12 +69,22 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
             write_rows(rows, stage, len(pairs), progress, engine.ROWS_PER_PART)
 
     if todo:
-        progress.say(f"{config.model} writes {len(todo):,} texts; {engine.STARTING}")
+        progress.say(f"{config.model} writes {len(todo):,} texts; {engine.starting(config)}")
         write(todo, ask, config.candidates)
     for failed in repair.rounds(stage, config, progress):
         again = Again(ask, config, failed, ("reference_id", "target_id"))
         write(wanted.of(failed), again, candidates=1)
     return finish("modify", stage, config, inputs, len(pairs), meter)
+
+
+def turned(pairs: list[dict]) -> list[dict]:
+    """`pairs` from target to reference, without those that are among `pairs` already."""
+    there = {(pair["reference_id"], pair["target_id"]) for pair in pairs}
+    return [
+        pair | {"reference_id": pair["target_id"], "target_id": pair["reference_id"]}
+        for pair in pairs
+        if (pair["target_id"], pair["reference_id"]) not in there
+    ]
 
 
 def match(pairs: list[dict], captions: dict[str, str]) -> tuple[list[dict], list[dict]]:

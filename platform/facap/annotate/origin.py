@@ -32,7 +32,7 @@ class Origin:
 
     def __init__(self, config: GenerationConfig) -> None:
         self.prompts = prompts.load_all(config.template, config.templates)
-        self.model = checkpoints.label(config.model)
+        self.model = _label(config)
         self.params_hash = fingerprint([REQUESTS, config.params()])
         self.repair = prompts.load(config.repair).hash if config.retries else None
 
@@ -45,6 +45,13 @@ class Origin:
         """The `rendered_hash` of rows that answer `prompt`, at the first go or after repair."""
         first = rendered_hash(prompt)
         return {first} if self.repair is None else {first, repaired_hash(first, self.repair)}
+
+
+def _label(config: GenerationConfig) -> str:
+    """Who answers: a checkpoint by its content, a server's model by its name and the revision given."""
+    if config.endpoint.url:
+        return f"{config.model}@{config.endpoint.revision or 'endpoint'}"
+    return checkpoints.label(config.model)
 
 
 def key(stage: str, version: int, config: GenerationConfig, inputs: dict[str, str]) -> str:

@@ -32,7 +32,7 @@ def rounds(stage: Stage, config: GenerationConfig, progress: Progress) -> Iterat
             return
         progress.say(
             f"{len(failed):,} answers of no use are asked for again ({number} of at most {config.retries});"
-            f" {engine.STARTING}"
+            f" {engine.starting(config)}"
         )
         yield failed
 

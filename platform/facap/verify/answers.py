@@ -76,7 +76,8 @@ def _ask(store: Store, config: VerifyConfig, asked: dict[str, set[str]], progres
         if todo:
             left = sum(map(len, todo.values()))
             progress.say(
-                f"{config.model} answers {left:,} questions about {len(todo):,} pictures; {engine.STARTING}"
+                f"{config.model} answers {left:,} questions about {len(todo):,} pictures; "
+                + engine.starting(config)
             )
             with engine.quiet(), engine.explained("verify"):
                 images = read_parts(store, "images", _COLUMNS)
@@ -118,16 +119,8 @@ class _Ask:
         self.origin, self.config = origin, origin.config
 
     def __call__(self, row: dict) -> Request | Refusal:
-        from facap.model.preprocess import decode, square
-
-        ids = {name: row[name] for name in _ASKED}
-        try:
-            image = decode(row["bytes"])
-            if self.config.prepare == "square":
-                image = square(image, self.config.image_px)
-        except (OSError, SyntaxError, ValueError, TypeError) as error:  # what PIL raises on bad bytes
-            return Refusal(ids, "undecodable", f"the picture cannot be decoded: {error}")
-        return Request(ids, self.origin.ask(row["category"], row["attribute"]), image)
+        prompt = self.origin.ask(row["category"], row["attribute"])
+        return engine.about_picture(row["bytes"], self.config, {name: row[name] for name in _ASKED}, prompt)
 
 
 class _Judge:

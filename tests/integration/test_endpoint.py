@@ -1,0 +1,138 @@
+"""The annotation stages killed while a server answers: SIGKILL to the job and to all that it started.
+
+What is wrong with a server, and one that dies itself, comes last, since it ends the one that tests share.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facap.annotate import caption_pipeline, modify_pipeline
+from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
+from facap.errors import ConfigError, StageFailed
+from facap.model import checkpoints
+from facap.progress import Progress
+from facap.schemas import CAPTIONS, IMAGES, PAIRS
+from facap.store import Store
+from tests import processes
+from tests.annotation import caption_row, image_row, put
+from tests.annotation_server import KEY, NAME, VARIABLE, Server, asked, captions_of, texts_of
+from tests.processes import kill_everything, kill_when
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
+NUM_IMAGES = 400
+
+
+def job_flags(workspace: Path, stage: str, config: CaptionConfig | ModifyConfig) -> dict[str, object]:
+    """The flags by which a job gets the settings of `config`."""
+    given = config.model_dump(exclude_unset=True)
+    given |= {f"endpoint.{name}": value for name, value in given.pop("endpoint").items()}
+    return {"workspace": workspace} | {f"{stage}.{name}": value for name, value in given.items()}
+
+
+def test_captions_of_a_killed_job_are_those_of_the_model(
+    asked_server: Server, ray_session: None, tmp_path: Path
+) -> None:
+    """A picture that is none is never sent; the others' captions are those that transformers generates."""
+    from transformers import AutoTokenizer, Blip2ForConditionalGeneration
+
+    from facap.model.preprocess import decode, square
+    from facap.tiny import captioner
+
+    workspace, log = tmp_path / "w", tmp_path / "log.txt"
+    store = Store(str(workspace))
+    rows = [image_row(n) for n in range(NUM_IMAGES)]
+    rows[3]["bytes"] = b"\xff\xd8 not a picture"
+    put(store, "images", IMAGES, rows, parts=3)
+    config = captions_of(asked_server)
+    flags = job_flags(workspace, "caption", config)
+    job = processes.start("jobs.caption_images", flags, log)
+    kill_when(job, processes.half_done(workspace, "captions"), log, timeout_s=200)
+    stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
+    written = stage.read(["item_id"]).num_rows
+    assert 0 < written < NUM_IMAGES and KEY not in log.read_text()
+
+    report = caption_pipeline.run(store, config, Progress("caption"))
+
+    rows = store.read("captions").sort_by("item_id").to_pylist()
+    assert [row["item_id"] for row in rows] == sorted(f"item{n:02}" for n in range(NUM_IMAGES))
+    assert report.failures["undecodable"] == 1 and rows[3]["status"] == "undecodable"
+    assert store.require("captions").extra["usage"]["rows"] == NUM_IMAGES - 1 - written
+    good = [row for row in rows if row["status"] == "ok"]
+    assert len(good) > 0.9 * NUM_IMAGES and {row["model"] for row in rows} == {f"{NAME}@endpoint"}
+    assert all(row["prompt_tokens"] > 16 and row["written_tokens"] > 1 for row in good)  # the picture's too
+
+    folder = checkpoints.resolve("facap/tiny-captioner")
+    model = Blip2ForConditionalGeneration.from_pretrained(folder).float().eval()
+    pictures = {row["item_id"]: row["bytes"] for row in store.read("images").to_pylist()}
+    some = good[:40]
+    pixels = np.stack([np.asarray(square(decode(pictures[row["item_id"]]), 128)) for row in some])
+    wanted = captioner.generate(model, AutoTokenizer.from_pretrained(folder), pixels)
+    assert [row["raw"].strip() for row in some] == [text.strip() for text in wanted]
+
+
+def test_texts_of_a_killed_job_are_all_there_once(
+    asked_server: Server, ray_session: None, tmp_path: Path
+) -> None:
+    workspace, log = tmp_path / "w", tmp_path / "log.txt"
+    store = Store(str(workspace))
+    put(store, "captions", CAPTIONS, [caption_row(n, f"a dress number {n}") for n in range(NUM_IMAGES)])
+    links = [(n, (n * 7 + 1) % NUM_IMAGES) for n in range(NUM_IMAGES)]
+    pairs = [
+        {"reference_id": f"{a:032x}", "target_id": f"{b:032x}", "category": "dress", "split": "train"}
+        for a, b in links
+        if a != b
+    ]
+    put(store, "pairs", PAIRS, [pair | {"similarity": 0.5} for pair in pairs])
+    config = texts_of(asked_server, max_tokens=24)
+    flags = job_flags(workspace, "modify", config)
+    job = processes.start("jobs.write_modifications", flags, log)
+    kill_when(job, processes.half_done(workspace, "triplets"), log, timeout_s=200)
+    assert store.manifest("triplets") is None
+
+    report = modify_pipeline.run(store, config, Progress("modify"))
+
+    rows = store.read("triplets").to_pylist()
+    pair_of = ("reference_id", "target_id")
+    assert sorted(tuple(r[k] for k in pair_of) for r in rows) == sorted(
+        tuple(p[k] for k in pair_of) for p in pairs
+    )
+    assert report.rows_in == len(pairs) and all(row["raw"] is not None for row in rows)
+    usage = store.require("triplets").extra["usage"]
+    assert 0 < usage["rows"] < len(pairs)  # the killed job's are not asked again
+
+
+def test_what_is_wrong_with_the_server_is_one_sentence(
+    server: Server, monkeypatch: pytest.MonkeyPatch, ray_session: None, tmp_path: Path
+) -> None:
+    """Then the server dies in the middle: what was written is kept."""
+    store = Store(str(tmp_path))
+    put(store, "images", IMAGES, [image_row(n) for n in range(2 * NUM_IMAGES)], parts=16)
+    config = captions_of(server)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match=f"{server.url} wants a key, and {VARIABLE} is not set"):
+        caption_pipeline.run(store, config, Progress("caption"))
+    monkeypatch.setenv(VARIABLE, "guessed")
+    with pytest.raises(ConfigError, match="is refused") as refused:
+        caption_pipeline.run(store, config, Progress("caption"))
+    assert "guessed" not in str(refused.value)
+    monkeypatch.setenv(VARIABLE, KEY)
+    with pytest.raises(ConfigError, match=f"has no model 'other'; it has {NAME}"):
+        caption_pipeline.run(store, config.model_copy(update={"model": "other"}), Progress("caption"))
+    long = ModifyConfig(model=NAME, template="modify_plain", max_failure_rate=1.0, endpoint=asked(server))
+    put(store, "captions", CAPTIONS, [caption_row(n, "a dress " * (90 * n)) for n in (1, 2)])
+    pair = {"reference_id": f"{1:032x}", "target_id": f"{2:032x}", "category": "dress", "split": "val"}
+    put(store, "pairs", PAIRS, [pair | {"similarity": 0.5}])
+    with pytest.raises(StageFailed, match="1 engine_error"):
+        modify_pipeline.run(store, long.model_copy(update={"max_failure_rate": 0.5}), Progress("modify"))
+
+    stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
+    small = config.model_copy(update={"engine": EngineConfig(batch_size=16)})
+    killer = processes.after(lambda: any(stage.parts("part-")), lambda: kill_everything(server.process))
+    with pytest.raises(StageFailed, match="does not answer"):
+        caption_pipeline.run(store, small, Progress("caption"))
+    killer.join()
+    assert 0 < stage.read(["item_id"]).num_rows < 2 * NUM_IMAGES
+    with pytest.raises(ConfigError, match=f"endpoint {server.url} does not answer"):
+        caption_pipeline.run(store, small, Progress("caption"))

@@ -1,0 +1,85 @@
+"""Jobs that are started as a user starts them, killed with all that they started, or waited for."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(module: str, flags: dict[str, object], log: Path, **variables: str) -> subprocess.Popen:
+    """`python -m module --key value ...`, its output in `log`."""
+    told = {
+        key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in flags.items()
+    }
+    words = [word for key, value in told.items() for word in (f"--{key}", value)]
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | variables
+    with log.open("w") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            cwd=ROOT,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def kill_everything(process: subprocess.Popen) -> None:
+    """SIGKILL to the process and to all that it started, Ray's own processes included."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=30)
+    process.wait(timeout=30)
+
+
+def kill_when(process: subprocess.Popen, ready: Callable[[], bool], log: Path, timeout_s: float) -> None:
+    """Kills the process as soon as `ready`; an AssertionError with its output if that never comes."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"ended before it could be killed:\n{log.read_text()}"
+        if ready():
+            kill_everything(process)
+            return
+        time.sleep(0.02)
+    kill_everything(process)
+    raise AssertionError(f"not reached in {timeout_s} s:\n{log.read_text()}")
+
+
+def half_done(workspace: Path, name: str) -> Callable[[], bool]:
+    """Whether the dataset `name` has parts and is not finished."""
+    folder = workspace / name
+    return lambda: any(folder.glob("data-*/part-*.parquet")) and not (folder / "manifest.json").exists()
+
+
+def after(ready: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
+    """A started thread that acts as soon as `ready`."""
+
+    def watch() -> None:
+        while not ready():
+            time.sleep(0.02)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
