@@ -1,12 +1,14 @@
 """Rows of IMAGES and CAPTIONS that tests of the annotation stages begin with."""
 
 import io
+import json
 from datetime import UTC, datetime
 
 import PIL.Image
 import PIL.ImageDraw
 import pyarrow as pa
 
+from facap.annotate import taxonomy
 from facap.schemas import from_rows
 from facap.store import Store
 
@@ -61,3 +63,11 @@ def caption_row(number: int, caption: str | None) -> dict:
         "params_hash": "earlier",
         "status": "ok" if caption else "empty",
     }
+
+
+def told(reference: str, target: str) -> dict[str, str]:
+    """What a pair gets from CAPTIONS that say this of its two pictures."""
+    texts = {"reference": reference, "target": target}
+    stated = {side: json.dumps(taxonomy.load().attributes(text)) for side, text in texts.items()}
+    captions = {f"{side}_caption": text for side, text in texts.items()}
+    return captions | {f"{side}_attributes": attributes for side, attributes in stated.items()}

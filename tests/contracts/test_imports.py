@@ -13,7 +13,8 @@ FACAP = ROOT / "platform" / "facap"
 CORE = {"schemas", "store", "config", "errors", "progress", "dataflow", "tracking", "reports", "splits"}
 SHARED = CORE | {"model"}  # what every stage may use
 ALSO = {
-    "tiny": {"catalog"},  # the shipped models are trained on rendered garments, outside any run
+    # the shipped models are trained on rendered garments, outside any run, and to answer as annotate asks
+    "tiny": {"catalog", "annotate"},
     "verify": {"annotate", "evaluate"},  # asks as annotate does, reads its taxonomy, ranks as evaluate does
 }
 STAGES = {p.name for p in FACAP.iterdir() if (p / "__init__.py").exists()} - {"model"}

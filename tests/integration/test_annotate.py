@@ -1,12 +1,14 @@
 """Both annotation stages with a real vLLM server and the tiny captioner; quality is not asked for here."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
+import jsonschema
 import pytest
 from tokenizers import Tokenizer
 
-from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts
+from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts, structured, taxonomy
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
 from facap.annotate.origin import Origin, rendered_hash, repaired_hash
 from facap.errors import StageFailed
@@ -14,7 +16,7 @@ from facap.model import checkpoints
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, IMAGES, PAIRS, TRIPLETS, from_rows
 from facap.store import Store
-from tests.annotation import COLOURS, TOPS, caption_row, image_row, put
+from tests.annotation import COLOURS, TOPS, caption_row, image_row, put, told
 from tests.annotation_server import NAME, Server, captions_of, texts_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
@@ -106,6 +108,24 @@ def answered_caption(number: int, config: CaptionConfig) -> dict:
     return caption_pipeline._Judge(config, made_by).row(ids | answer)
 
 
+def test_every_answer_is_held_to_the_schema(asked_server: Server, store: Store, ray_session: None) -> None:
+    config = captions_of(asked_server, output="attributes", template="attributes_plain", max_tokens=112)
+    report = caption_pipeline.run(store, config, Progress("caption"))
+    rows = store.read("captions").to_pylist()
+    assert report.rows_out == KEPT - 1 and report.failures == {"undecodable": 1}
+    words = taxonomy.load()
+    for row in rows:
+        if row["status"] == "ok":
+            answer = json.loads(row["raw"])
+            jsonschema.validate(answer, structured.schema(words))
+            stated = {name: value for name, value in answer.items() if value and name != "caption"}
+            assert set(dict(row["attributes"])) == set(stated) and row["caption"] == answer["caption"].strip()
+    colours = [dict(row["attributes"]).get("colour") for row in rows if row["status"] == "ok"]
+    wanted = [COLOURS[n % len(COLOURS)] for n in range(KEPT) if n != 3]
+    seen = sum(a == b for a, b in zip(colours, wanted, strict=True))
+    assert seen > 0.6 * len(wanted), (colours, wanted)  # drawn far more plainly than what it was taught on
+
+
 def test_modifications(
     asked_server: Server,
     tmp_path: Path,
@@ -156,7 +176,7 @@ def test_modifications(
     again = prompts.load(config.repair).hash
     num_again = 0
     for row in written:
-        shown = {f"{side}_caption": texts[row[f"{side}_id"]] for side in ("reference", "target")}
+        shown = told(texts[row["reference_id"]], texts[row["target_id"]])
         asked = ask.prompt(row | shown)
         asked_thrice = 3 * len(tokenizer.encode(asked).ids)
         if row["rendered_hash"] == rendered_hash(asked):

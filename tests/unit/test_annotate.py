@@ -20,6 +20,7 @@ from facap.errors import ConfigError
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, CATEGORIES, from_rows
 from facap.store import Store
+from tests.annotation import told
 
 PAIR = {
     "category": "dress",
@@ -155,7 +156,8 @@ def test_kept_images() -> None:
 
 def test_pairs_meet_their_captions() -> None:
     pairs = [{"reference_id": a, "target_id": b} for a, b in ("xy", "xz", "zx", "xw")]
-    ready, refused = modify_pipeline.match(pairs, {"x": "red", "y": "navy", "w": "red"})
+    captions = {name: {"caption": text, "attributes": "[]"} for name, text in (("x", "red"), ("y", "navy"))}
+    ready, refused = modify_pipeline.match(pairs, captions | {"w": captions["x"]})
     assert [(r["reference_caption"], r["target_caption"]) for r in ready] == [("red", "navy")]
     assert [r["status"] for r in refused] == ["caption_missing", "caption_missing", "identical"]
     assert all("image z" in r["error"] for r in refused[:2])
@@ -224,7 +226,7 @@ def test_a_pair_from_captions_to_row() -> None:
     ask = modify_pipeline._Ask(config, made_by.prompts)
     prepare = engine._Prepare(ask, config.sampling_params(), True, False)
     ids = {"reference_id": "a", "target_id": "b", "category": "top", "split": "val"}
-    prepared = prepare(ids | {"reference_caption": "a red top", "target_caption": "a navy top"})
+    prepared = prepare(ids | told("a red top", "a navy top"))
     assert "colour becomes navy" in prepared["messages"][0]["content"] and "prompt" not in prepared
     answer = engine._Answer(config.max_tokens)(answered(prepared, '"Make it navy."', 5))
     (row,) = modify_pipeline._Judge(config, made_by)(pa.Table.from_pylist([answer])).to_pylist()

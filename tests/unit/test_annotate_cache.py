@@ -57,7 +57,7 @@ def test_a_row_says_which_prompt_its_category_has(category: str) -> None:
     ask = caption_pipeline._Ask(config, Origin(config).prompts)
     own = Origin(config).of(category)["prompt_hash"] != Origin(CaptionConfig()).of(category)["prompt_hash"]
     assert own == (category == "dress")
-    assert (ask.prompts.of(category).render(category=category) == "a picture of") == (category != "dress")
+    assert (ask.prompt(category) == "a picture of") == (category != "dress")
 
 
 def test_the_key_follows_the_content_of_every_template(tmp_path: Path) -> None:
@@ -142,7 +142,8 @@ def carry_captions(store: Store, config: CaptionConfig, images: list[dict]) -> t
     stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
     made_by = Origin(config)
     kept = caption_pipeline.keep(store.read("images"))
-    wanted = caption_pipeline._Wanted(caption_pipeline._without(kept, stage.done("item_id")), made_by.prompts)
+    left = caption_pipeline._without(kept, stage.done("item_id"))
+    wanted = caption_pipeline._Wanted(left, caption_pipeline._Ask(config, made_by.prompts))
     judge = caption_pipeline._Judge(config, made_by)
     return cache.carry_over(store, stage, made_by, wanted, judge.row), stage
 

@@ -13,9 +13,10 @@ from facap.annotate.candidates import Copies, best
 from facap.annotate.config import EngineConfig, ModifyConfig
 from facap.annotate.origin import Origin
 from facap.schemas import OK
+from tests.annotation import told
 
 PAIR = {"reference_id": "a", "target_id": "b", "category": "top", "split": "val"}
-CAPTIONS = {"reference_caption": "a red top", "target_caption": "a navy top"}
+CAPTIONS = told("a red top", "a navy top")
 
 rows = st.lists(
     st.fixed_dictionaries(
@@ -73,7 +74,7 @@ def test_copies_follow_one_another_and_each_has_a_seed(number: int) -> None:
 @pytest.mark.parametrize(("batch_size", "number", "rounded"), [(64, 1, 64), (64, 3, 66), (8, 16, 16)])
 def test_a_batch_holds_whole_pairs(batch_size: int, number: int, rounded: int) -> None:
     config = ModifyConfig(engine=EngineConfig(batch_size=batch_size))
-    assert engine._processor_config(config, number).batch_size == rounded
+    assert engine.rows_at_a_time(config, number) == rounded
 
 
 def test_the_best_answer_becomes_the_row() -> None:

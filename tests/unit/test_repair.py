@@ -13,6 +13,7 @@ from facap.annotate.repair import Again
 from facap.progress import Progress
 from facap.schemas import OK, TRIPLETS, from_rows
 from facap.store import Stage, Store
+from tests.annotation import told
 
 CONFIG = ModifyConfig(retries=2)
 IDS = ("reference_id", "target_id")
@@ -124,7 +125,7 @@ def test_a_repaired_answer_serves_again_if_the_repair_prompt_is_the_same(
 ) -> None:
     store, config = Store(str(tmp_path)), ModifyConfig(**now)
     pair = {"reference_id": "r", "target_id": "t", "category": "top", "split": "val"}
-    pair |= {"reference_caption": "a red top", "target_caption": "a navy top"}
+    pair |= told("a red top", "a navy top")
     first = rendered_hash(modify_pipeline._Ask(CONFIG, Origin(CONFIG).prompts).prompt(pair))
     answer = pair | {"raw": "make it navy", "prompt_tokens": 9, "written_tokens": 5, "cut_off": False}
     answer |= {"failure": None, "error": None}

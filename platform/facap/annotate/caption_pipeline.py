@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from facap.annotate import cache, engine, origin, parsing, repair, taxonomy
+from facap.annotate import cache, engine, origin, parsing, repair, structured, taxonomy
 from facap.annotate.config import CaptionConfig
 from facap.annotate.engine import Refusal, Request
 from facap.annotate.origin import Origin
-from facap.annotate.prompts import Prompts
+from facap.annotate.prompts import Prompt, Prompts
 from facap.annotate.repair import Again
 from facap.annotate.report import Meter, finish, reused
 from facap.dataflow import read_parts, write_rows
@@ -49,10 +49,10 @@ def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
     made_by = Origin(config)
     judge = _Judge(config, made_by)
     kept = keep(store.read("images", [*_IDS, "status", "duplicate_of"]))
-    wanted = _Wanted(_without(kept, stage.done("item_id")), made_by.prompts)
+    ask = _Ask(config, made_by.prompts)
+    wanted = _Wanted(_without(kept, stage.done("item_id")), ask)
     meter.take_over(cache.carry_over(store, stage, made_by, wanted, judge.row), progress)
     todo = set(_without(kept, stage.done("item_id")).column("item_id").to_pylist())
-    ask = _Ask(config, made_by.prompts)
 
     def describe(item_ids: set[str], ask: Callable[[dict], Request | Refusal]) -> None:
         with engine.quiet(), engine.explained("caption"):
@@ -90,20 +90,31 @@ def read_images(store: Store, item_ids: set[str]) -> "Dataset":
     return images.map_batches(only_wanted, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
 
 
+def describe(prompt: Prompt, category: str, config: CaptionConfig) -> str:
+    """`prompt` for a picture of this category; it may name the attributes and their values."""
+    words = taxonomy.load(config.taxonomy)
+    return prompt.render(category=category, attributes={name: words.values(name) for name in words.names()})
+
+
+def parse(answer: dict[str, Any], config: CaptionConfig) -> parsing.Parsed:
+    """What the answer of an engine says of a picture, as `config` has it written."""
+    read = structured.parse if config.output == "attributes" else parsing.parse_caption
+    words = taxonomy.load(config.taxonomy)
+    return read(answer["raw"], cut_off=answer["cut_off"], max_chars=config.max_chars, words=words)
+
+
 class _Wanted:
     """Which of `images` an earlier caption is of, and the prompt that this one has now."""
 
-    def __init__(self, images: pa.Table, prompts: Prompts) -> None:
-        self.images, self.prompts = images.select(_IDS), prompts
+    def __init__(self, images: pa.Table, ask: "_Ask") -> None:
+        self.images, self.ask = images.select(_IDS), ask
         self.places = {image_id: n for n, image_id in enumerate(images.column("image_id").to_pylist())}
 
     def __call__(self, earlier: pa.Table) -> list[cache.Question | None]:
         found = [self.places.get(image_id) for image_id in earlier.column("image_id").to_pylist()]
         images = self.images.take(pa.array(found, pa.int64())).to_pylist()
         return [
-            None
-            if place is None
-            else (image, self.prompts.of(image["category"]).render(category=image["category"]))
+            None if place is None else (image, self.ask.prompt(image["category"]))
             for place, image in zip(found, images, strict=True)
         ]
 
@@ -115,8 +126,12 @@ class _Ask:
         self.config, self.prompts = config, prompts
 
     def __call__(self, row: dict) -> Request | Refusal:
-        prompt = self.prompts.of(row["category"]).render(category=row["category"])
-        return engine.about_picture(row["bytes"], self.config, {name: row[name] for name in _IDS}, prompt)
+        keep = {name: row[name] for name in _IDS}
+        return engine.about_picture(row["bytes"], self.config, keep, self.prompt(row["category"]))
+
+    def prompt(self, category: str) -> str:
+        """What the engine is asked about a picture of this category."""
+        return describe(self.prompts.of(category), category, self.config)
 
 
 class _Judge:
@@ -134,12 +149,7 @@ class _Judge:
         row |= self.made_by.of(answer["category"])
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}
-        parsed = parsing.parse_caption(
-            answer["raw"],
-            cut_off=answer["cut_off"],
-            max_chars=self.config.max_chars,
-            words=taxonomy.load(self.config.taxonomy),
-        )
+        parsed = parse(answer, self.config)
         attributes = parsed.attributes if parsed.status == OK else None
         return row | {
             "caption": parsed.text,

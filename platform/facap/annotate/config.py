@@ -184,6 +184,11 @@ class CaptionConfig(GenerationConfig):
     template: str = Field(
         "caption_plain", description="a prompt of annotate/prompts, or the path of a .jinja file"
     )
+    output: Literal["text", "attributes"] = Field(
+        "text",
+        description="text: a caption, out of which attributes are read; attributes: JSON that the engine is"
+        " held to, with every attribute of the taxonomy and a caption",
+    )
     prepare: Literal["square", "as_is"] = Field(
         "square", description="square: pad and crop to image_px; as_is: the model's own processor does it all"
     )
@@ -194,6 +199,14 @@ class CaptionConfig(GenerationConfig):
         if self.endpoint.url and not self.chat:
             raise ValueError("endpoint.url needs chat true: servers take pictures in chats only")
         return self
+
+    def sampling_params(self) -> dict[str, Any]:
+        """As of both stages, and what an answer has to look like."""
+        if self.output == "text":
+            return super().sampling_params()
+        from facap.annotate import structured
+
+        return super().sampling_params() | {"structured_outputs": {"json": structured.text_of(self.taxonomy)}}
 
     def params(self) -> dict[str, Any]:
         """As of both stages, and how the picture is prepared."""

@@ -98,6 +98,9 @@ class _Compose:
 
     def __call__(self, row: dict) -> dict:
         body: dict[str, Any] = {"model": self.model} | row.pop("sampling_params")
+        if structured := body.pop("structured_outputs", None):
+            schema = {"name": "garment", "strict": True, "schema": json.loads(structured["json"])}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         media = row.pop("multimodal_data", None)
         prompt, messages = row.pop("prompt", None), row.pop("messages", None)
         if messages is None:

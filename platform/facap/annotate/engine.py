@@ -91,7 +91,7 @@ def generate(
     a batch and come out in one block, in their order.
     """
     prepare = _Prepare(request, config.sampling_params(), config.chat, with_image)
-    size = math.ceil(config.engine.batch_size / together) * together
+    size = rows_at_a_time(config, together)
     if config.endpoint.url:
         endpoint.check(config)
         return endpoint.ask(rows.map(prepare), config, size).map(_Answer(config.max_tokens))
@@ -101,6 +101,11 @@ def generate(
 
     processor = build_processor(_processor_config(config, size), preprocess=prepare)
     return processor(rows).map(_Answer(config.max_tokens))
+
+
+def rows_at_a_time(config: GenerationConfig, together: int) -> int:
+    """The rows of a batch: as many as the settings say, but no group of `together` falls into two."""
+    return math.ceil(config.engine.batch_size / together) * together
 
 
 def starting(config: GenerationConfig) -> str:
@@ -195,6 +200,9 @@ def engine_kwargs(config: GenerationConfig) -> dict[str, Any]:
         "disable_log_stats": True,
         "mm_processor_cache_gb": 0,  # every picture comes once: hashing and caching it is waste
     }
+    if "structured_outputs" in config.sampling_params():
+        # Else a model that has not learnt to write JSON may fill its answer with blanks.
+        kwargs["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
     if engine.device == "cpu":
         kwargs |= {"enforce_eager": True}  # compiling takes longer than small models run
     return kwargs | engine.engine_kwargs

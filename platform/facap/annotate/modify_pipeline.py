@@ -9,6 +9,7 @@ captions (`caption_missing`) or with equal ones (`identical`) is a failed row th
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,8 @@ def turned(pairs: list[dict]) -> list[dict]:
     ]
 
 
-def match(pairs: list[dict], captions: dict[str, str]) -> tuple[list[dict], list[dict]]:
-    """(pairs with both captions, failed TRIPLETS rows for the others); captions: image_id -> text."""
+def match(pairs: list[dict], captions: dict[str, dict]) -> tuple[list[dict], list[dict]]:
+    """(pairs with both captions, failed TRIPLETS rows for the others); captions: image_id -> its row."""
     ready, refused = [], []
     for pair in pairs:
         reference, target = captions.get(pair["reference_id"]), captions.get(pair["target_id"])
@@ -96,11 +97,16 @@ def match(pairs: list[dict], captions: dict[str, str]) -> tuple[list[dict], list
             lacking = pair["reference_id"] if reference is None else pair["target_id"]
             error = f"image {lacking} has no caption"
             refused.append(pair | {"status": "caption_missing", "error": error})
-        elif reference == target:
+        elif reference["caption"] == target["caption"]:
             error = "reference and target have the same caption: nothing to write"
             refused.append(pair | {"status": "identical", "error": error})
         else:
-            ready.append(pair | {"reference_caption": reference, "target_caption": target})
+            told = {"reference_caption": reference["caption"], "target_caption": target["caption"]}
+            seen = {
+                f"{side}_attributes": row["attributes"]
+                for side, row in (("reference", reference), ("target", target))
+            }
+            ready.append(pair | told | seen)
     return ready, refused
 
 
@@ -111,9 +117,14 @@ def _without(pairs: list[dict], stage: Stage) -> list[dict]:
     return [pair for pair in pairs if (pair["reference_id"], pair["target_id"]) not in done]
 
 
-def _captions(store: Store) -> dict[str, str]:
-    table = store.read("captions", ["image_id", "caption", "status"])
-    return {row["image_id"]: row["caption"] for row in table.to_pylist() if row["status"] == OK}
+def _captions(store: Store) -> dict[str, dict]:
+    """image_id -> its `caption` and `attributes`, as JSON: Arrow would make one record of all names."""
+    table = store.read("captions", ["image_id", "caption", "attributes", "status"])
+    return {
+        row["image_id"]: {"caption": row["caption"], "attributes": json.dumps(row["attributes"] or [])}
+        for row in table.to_pylist()
+        if row["status"] == OK
+    }
 
 
 def _dataset(rows: list[dict], size: int) -> "Dataset":
@@ -152,14 +163,13 @@ class _Ask:
 
     def prompt(self, row: dict) -> str:
         """What the engine is asked for a pair."""
-        words = taxonomy.load(self.config.taxonomy)
         return self.prompts.of(row["category"]).render(
             style=self._style(row),
             category=row["category"],
             reference_caption=row["reference_caption"],
             target_caption=row["target_caption"],
-            reference_attributes=words.attributes(row["reference_caption"]),
-            target_attributes=words.attributes(row["target_caption"]),
+            reference_attributes=dict(json.loads(row["reference_attributes"])),
+            target_attributes=dict(json.loads(row["target_attributes"])),
         )
 
     def _style(self, row: dict) -> str:

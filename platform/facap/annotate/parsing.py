@@ -49,12 +49,16 @@ class Parsed:
 
 def clean(raw: str) -> str:
     """`raw` as one line, without control marks, special tokens, thinking, labels and outer quotes."""
-    text = _SPECIAL.sub(" ", _THINKING.sub(" ", _CONTROL.sub(" ", raw)))
-    text = " ".join(text.replace("```", " ").split()).lstrip("-•> ")
+    text = " ".join(bare(raw).replace("```", " ").split()).lstrip("-•> ")
     text = _LABEL.sub("", text)
     while len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
         text = text[1:-1].strip()
     return text.strip()
+
+
+def bare(raw: str) -> str:
+    """`raw` without control marks, special tokens and thinking."""
+    return _SPECIAL.sub(" ", _THINKING.sub(" ", _CONTROL.sub(" ", raw))).strip()
 
 
 def parse_caption(
@@ -62,12 +66,16 @@ def parse_caption(
 ) -> Parsed:
     """The caption in `raw` and the attributes that it states. `cut_off`: max_tokens ended it."""
     text = clean(raw)
+    return judge_caption(text, (words or taxonomy.load()).attributes(text), max_chars, cut_off)
+
+
+def judge_caption(text: str, attributes: dict[str, str], max_chars: int, cut_off: bool = False) -> Parsed:
+    """A clean caption with what it states, unless it is of no use."""
     fault = _fault(text, cut_off, max_chars)
     if fault:
         return fault
-    attributes = (words or taxonomy.load()).attributes(text)
     if not attributes:
-        return Parsed("unparsable", f"the caption names nothing of the taxonomy: {_short(text)}")
+        return Parsed("unparsable", f"the caption names nothing of the taxonomy: {short(text)}")
     return Parsed(OK, None, text, attributes)
 
 
@@ -87,11 +95,11 @@ def parse_modification(
         return fault
     phrase = _forbidden().search(_plain(text))
     if phrase:
-        return Parsed("forbidden_phrase", f"the text says '{phrase.group()}': {_short(text)}")
+        return Parsed("forbidden_phrase", f"the text says '{phrase.group()}': {short(text)}")
     if _plain(text) in {_plain(reference_caption), _plain(target_caption)}:
-        return Parsed("identical", f"the text repeats a caption: {_short(text)}")
+        return Parsed("identical", f"the text repeats a caption: {short(text)}")
     if _plain(text) in _no_change():
-        return Parsed("identical", f"the text asks for no change: {_short(text)}")
+        return Parsed("identical", f"the text asks for no change: {short(text)}")
     checks = _checks(text, reference_caption, target_caption, words or taxonomy.load())
     return Parsed(OK, None, text, quality=sum(checks.values()) / len(checks))
 
@@ -120,16 +128,16 @@ def _fault(text: str, cut_off: bool, max_chars: int) -> Parsed | None:
         return Parsed("empty", "the model wrote nothing")
     if cut_off or len(text) > max_chars:
         limit = "max_tokens" if cut_off else f"max_chars ({max_chars})"
-        return Parsed("too_long", f"the text ran over {limit}: {_short(text)}")
+        return Parsed("too_long", f"the text ran over {limit}: {short(text)}")
     tokens = re.findall(r"[^\W_]+", text.lower())
     if sum(any(c.isalpha() for c in token) for token in tokens) < 2:
-        return Parsed("unparsable", f"fewer than two words: {_short(text)}")
+        return Parsed("unparsable", f"fewer than two words: {short(text)}")
     for width in (1, 2):
         run = 1
         for before, after in zip(tokens, tokens[width:], strict=False):
             run = run + 1 if before == after else 1
             if run >= LOOP_LENGTH * width:
-                return Parsed("unparsable", f"the same words over and over: {_short(text)}")
+                return Parsed("unparsable", f"the same words over and over: {short(text)}")
     return None
 
 
@@ -137,7 +145,8 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"[\w'/-]+", text.lower().replace("’", "'")))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """The beginning of a text, quoted, for error messages."""
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 

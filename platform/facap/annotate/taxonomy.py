@@ -69,6 +69,14 @@ class Taxonomy:
             end = match.end()
             yield Mention(name, value, negated, between)
 
+    def names(self) -> list[str]:
+        """Every attribute, in the order of the file."""
+        return list(self._attributes)
+
+    def has_many(self, attribute: str) -> bool:
+        """Whether a garment can have several values of it."""
+        return self._attributes[attribute].many
+
     def values(self, attribute: str) -> list[str]:
         """Every value of an attribute, in the order of the file; none of an unknown one."""
         known = self._attributes.get(attribute)

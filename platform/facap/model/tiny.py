@@ -1,8 +1,9 @@
 """The embedded models' architectures: a captioner, a writer and a retrieval BLIP-2, all under 5 M parameters.
 
 The captioner and the retrieval model share one vision encoder and the Q-Former's query side: the
-same configs give the same shapes, so weights copy over by name. One word-level WordPiece tokenizer
-serves all three; words outside its vocabulary fall apart into letters.
+same configs give the same shapes, so weights copy over by name. Retrieval model and writer read words
+(WordPiece; those outside the vocabulary fall apart into letters); the captioner has a byte-level BPE, since
+it writes JSON as well, which has to come out to the letter.
 
     >>> tokenizer = build_tokenizer(["a navy dress"])
     >>> model = build_retrieval(len(tokenizer))
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoTokenizer,
     Blip2Config,
@@ -37,7 +38,8 @@ NUM_QUERY_TOKENS = 16
 WRITER_HIDDEN = 128
 IMAGE_TEXT_DIM = 128
 PAD, UNK, CLS, SEP, IMAGE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "<image>"
-CAPTION_PROMPT = "a picture of"
+CAPTION_PROMPT, ATTRIBUTES_PROMPT = "a picture of", "the attributes of"
+SPEAKER_VOCABULARY = 640
 WRITER_PROMPT = "reference : {reference_caption} target : {target_caption} {style} :"
 
 
@@ -78,6 +80,34 @@ def build_tokenizer(texts: Iterable[str], add_special: bool = True) -> PreTraine
         additional_special_tokens=[IMAGE],
         **special,
         **ends,
+    )
+
+
+def build_speaker_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """The captioner's byte-level BPE: every text comes back to the letter. [SEP] ends a text."""
+    special = [PAD, UNK, CLS, SEP, IMAGE]
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SPEAKER_VOCABULARY,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=512,
+        padding_side="right",
+        additional_special_tokens=[IMAGE],
+        pad_token=PAD,
+        unk_token=UNK,
+        cls_token=CLS,
+        sep_token=SEP,
+        bos_token=CLS,
+        eos_token=SEP,
+        clean_up_tokenization_spaces=False,
     )
 
 

@@ -12,7 +12,7 @@ from transformers import Blip2ForImageTextRetrieval
 from facap.catalog.garments import ATTRIBUTES
 from facap.model.preprocess import normalise
 from facap.model.tiny import HIDDEN
-from facap.tiny.schedule import Trainer
+from facap.tiny.schedule import DTYPE, Trainer
 
 NAMES = tuple(ATTRIBUTES)
 _INDEX = {name: {value: i for i, value in enumerate(ATTRIBUTES[name])} for name in NAMES}
@@ -70,7 +70,7 @@ def train(
         if len(order) < batch_size:
             order = rng.permutation(len(pixels))
         rows, order = order[:batch_size], order[batch_size:]
-        mine, shortcut = model(normalise(shifted(pixels[rows], rng)).bfloat16())
+        mine, shortcut = model(normalise(shifted(pixels[rows], rng)).to(DTYPE))
         loss = torch.zeros(())
         for i in range(len(NAMES)):
             target = truth[rows, i]

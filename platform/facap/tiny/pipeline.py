@@ -44,12 +44,13 @@ def run(config: TinyConfig, progress: Progress) -> dict[str, dict[str, float]]:
     measured = {"attributes": attributes.accuracy(heads, held_pixels, _labels(held))}
 
     size = config.batch_size
-    teller = tiny.build_captioner(speaking)
+    said = [text for garment in garments for text in captioner.texts_of(garment).values()]
+    telling = tiny.build_speaker_tokenizer([tiny.CAPTION_PROMPT, tiny.ATTRIBUTES_PROMPT, *said])
+    teller = tiny.build_captioner(telling)
     captioner.share_encoder(teller, base)
     told = captioner.query_outputs(teller, pixels)
-    captioner.train(teller, speaking, told, garments, config.captioner_steps, size, config.seed)
-    spoken = captioner.generate(teller, speaking, held_pixels)
-    measured["tiny-captioner"] = captioner.faithfulness(spoken, held)
+    captioner.train(teller, telling, told, garments, config.captioner_steps, size, config.seed)
+    measured["tiny-captioner"] = captioner.measure(teller, telling, held_pixels, held)
 
     features = retrieval.image_features(base, pixels)
     steps = config.retrieval_steps
@@ -67,7 +68,7 @@ def run(config: TinyConfig, progress: Progress) -> dict[str, dict[str, float]]:
 
     out = Path(config.out)
     tiny.save(base, tiny.build_processor(reading), out / "tiny-retrieval")
-    tiny.save(teller, tiny.build_processor(speaking), out / "tiny-captioner")
+    tiny.save(teller, tiny.build_processor(telling), out / "tiny-captioner")
     tiny.save(scribe, speaking, out / "tiny-writer")
     for name in ("tiny-retrieval", "tiny-captioner", "tiny-writer"):
         (out / name / "README.md").write_text(card(name, config, measured))

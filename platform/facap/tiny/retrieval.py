@@ -16,17 +16,17 @@ from facap.catalog.garments import Garment
 from facap.model.preprocess import normalise
 from facap.tiny.attributes import NAMES, AttributeHeads
 from facap.tiny.phrases import describe
-from facap.tiny.schedule import Trainer
+from facap.tiny.schedule import DTYPE, Trainer
 
 TEMPERATURE = 0.07
 
 
 @torch.inference_mode()
 def image_features(model: Blip2ForImageTextRetrieval, pixels: np.ndarray) -> torch.Tensor:
-    """Outputs of the frozen vision encoder, N x tokens x width, bfloat16."""
-    model.vision_model.bfloat16()
+    """Outputs of the frozen vision encoder, N x tokens x width, in DTYPE."""
+    model.vision_model.to(DTYPE)
     parts = [
-        model.vision_model(pixel_values=normalise(pixels[i : i + 128]).bfloat16()).last_hidden_state
+        model.vision_model(pixel_values=normalise(pixels[i : i + 128]).to(DTYPE)).last_hidden_state
         for i in range(0, len(pixels), 128)
     ]
     model.vision_model.float()

@@ -14,10 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from facap.annotate import engine, parsing, taxonomy
+from facap.annotate import caption_pipeline, engine, parsing
 from facap.annotate.engine import Refusal, Request
 from facap.annotate.report import TOKENS, Meter, finish
-from facap.annotate.taxonomy import Taxonomy
 from facap.dataflow import read_parts, write_rows
 from facap.model.embed import kept
 from facap.progress import Progress
@@ -130,19 +129,16 @@ class _Judge:
         self.origin, self.config = origin, origin.config
 
     def __call__(self, answers: pa.Table) -> pa.Table:
-        words = taxonomy.load(self.config.taxonomy)
-        return from_rows([self.row(answer, words) for answer in answers.to_pylist()], ANSWERS)
+        return from_rows([self.row(answer) for answer in answers.to_pylist()], ANSWERS)
 
-    def row(self, answer: dict[str, Any], words: Taxonomy) -> dict[str, Any]:
+    def row(self, answer: dict[str, Any]) -> dict[str, Any]:
         """One answer as one row."""
         row = {name: answer[name] for name in ("image_id", "attribute", "raw", *TOKENS)}
         row |= self.origin.of(answer["category"])
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}
         if self.config.ask == "describe":
-            parsed = parsing.parse_caption(
-                answer["raw"], cut_off=answer["cut_off"], max_chars=self.config.max_chars, words=words
-            )
+            parsed = caption_pipeline.parse(answer, self.config)
             return row | {"answer": parsed.text, "status": parsed.status, "error": parsed.error}
         text = parsing.clean(answer["raw"])[: self.config.max_chars]
         if not text:

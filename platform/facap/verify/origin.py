@@ -6,8 +6,8 @@
 
 from typing import Any
 
+from facap.annotate import caption_pipeline, taxonomy
 from facap.annotate import origin as annotation
-from facap.annotate import taxonomy
 from facap.store import fingerprint
 from facap.verify.config import VerifyConfig
 
@@ -34,7 +34,7 @@ class Origin:
         """The question about a picture of this category."""
         prompt = self._made_by.prompts.of(category)
         if self.config.ask == "describe":
-            return prompt.render(category=category)
+            return caption_pipeline.describe(prompt, category, self.config)
         known = taxonomy.load(self.config.taxonomy).values(attribute)
         return prompt.render(category=category, attribute=attribute, values=known)
 

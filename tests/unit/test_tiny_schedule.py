@@ -1,0 +1,32 @@
+"""The optimiser of the tiny models, against torch's own, and the captioner's tokenizer."""
+
+import pytest
+import torch
+
+from facap.model import tiny
+from facap.tiny.schedule import Muon
+
+
+@pytest.mark.parametrize("shape", [(40, 64), (64, 40), (32, 32)])
+def test_steps_are_those_of_torch_but_for_its_rounding(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=generator)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    pairs = (
+        (ours, Muon([ours], lr=2e-3, weight_decay=0.05)),
+        (theirs, torch.optim.Muon([theirs], lr=2e-3, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")),
+    )
+    for _ in range(4):
+        gradient = torch.randn(shape, generator=generator)
+        for parameter, optimizer in pairs:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    moved = (ours - start).norm()
+    assert (ours - theirs).norm() < 0.03 * moved and moved > 0.01  # torch computes with eight bits
+
+
+def test_every_text_comes_back_to_the_letter() -> None:
+    texts = [" a navy dress", '{"colour":"navy","detail":[],"caption":"a navy dress"}']
+    tokenizer = tiny.build_speaker_tokenizer(texts * 20)
+    for text in [*texts, ' Ünknown "words", {braces}\n and  blanks ']:
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
