@@ -27,7 +27,7 @@ quickstart: setup ## a catalogue through every stage, then the search page; SERV
 test: style ## lint, types and every test
 	@requirements/chromium.sh
 	@# Starting an engine keeps one core busy, so two files of tests go side by side; what measures time comes last.
-	@nice .venv/bin/mypy & types=$$!; $(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not alone"; tests=$$?; \
+	@nice .venv/bin/mypy & types=$$!; $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not alone"; tests=$$?; \
 		wait $$types && exit $$tests
 	@$(PY) -m pytest -m alone
 

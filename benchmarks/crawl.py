@@ -103,9 +103,12 @@ def politeness(folder: Path) -> dict[str, Any]:
 
 def kills(folder: Path) -> dict[str, Any]:
     """SIGKILL of a worker and of the driver at random moments: how often the end was as if in peace."""
+    from jobs.job_runner import ray_session
+
     seed = random.randrange(10**6)
     folder.mkdir()
-    results = killed_crawls.measure(folder, KILLS, seed)
+    with ray_session(sys.stdout):
+        results = killed_crawls.measure(folder, KILLS, seed)
     print(f"\nkills, seed {seed}:")
     for one in results:
         print(f"  {one['kill']:6} with {one['done']} of {one['rows']} rows there, equal: {one['equal']}")

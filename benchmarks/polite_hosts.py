@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 import zlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -91,14 +92,11 @@ def excess(
     >>> excess([(t, t, end) for t, end in ((0, 0.1), (0.4, 0.9), (0.8, 0.9), (1.3, 1.4))], 2, connections=1)
     (3, 3, 2)
     """
-    came = sorted((latest, earliest) for earliest, latest, _ in times)
+    seen, came = sorted(latest for _, latest, _ in times), sorted(earliest for earliest, _, _ in times)
     window_s, allowed = max(1.0, 1 / rate), max(1, int(rate * max(1.0, 1 / rate)))
-    violations = most = first = 0
-    for last, (latest, _) in enumerate(came):
-        while latest - came[first][1] >= window_s:
-            first += 1
-        most = max(most, last - first + 1)
-        violations += last - first + 1 > allowed
+    # those seen by then, but for those that may have come before the window
+    counts = [n - bisect_right(came, latest - window_s) for n, latest in enumerate(seen, start=1)]
+    most, violations = max(counts, default=0), sum(count > allowed for count in counts)
     now = at_once = 0
     for _, change in sorted([*((start, 1) for _, start, _ in times), *((end, -1) for _, _, end in times)]):
         now += change

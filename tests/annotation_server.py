@@ -1,7 +1,7 @@
 """The real vLLM's OpenAI-compatible server with the tiny captioner, which tests of annotation share.
 
-Stages start quickly with it, and one start serves many tests: those marked `xdist_group("server")` run on one
-worker. Texts that say what changes it was not trained for; it writes them as nonsense.
+Stages start quickly with it, and one start serves many tests: those of FILES run on one worker. It was
+not trained for texts that say what changes, and writes them as nonsense.
 """
 
 import os
@@ -21,6 +21,7 @@ from facap.model import checkpoints
 from tests import processes
 from tests.processes import kill_everything
 
+FILES = ("test_annotate.py", "test_answers.py", "test_endpoint.py")
 NAME, KEY, VARIABLE = "tiny", "open-sesame", "SHOP_API_KEY"
 START_TIMEOUT_S = 240
 PROMPT_ONLY = "{% for message in messages %}{{ message['content'] }}{% endfor %}"

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.annotation_server import asked_server, server  # noqa: F401  fixtures
+from tests.annotation_server import FILES, asked_server, server  # noqa: F401  two are fixtures
 
 # The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
 # looks for new ones.
@@ -47,9 +49,14 @@ def shared_dir() -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay together, as those of a group do, when several workers run them."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+class ByFile(LoadScopeScheduling):
+    """Tests of a file stay on one worker, and so do the files that share a session's server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "server" if file.rpartition("/")[2] in FILES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How `pytest -n` gives tests to workers."""
+    return ByFile(config, log)

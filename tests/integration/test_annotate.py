@@ -19,7 +19,7 @@ from facap.store import Store
 from tests.annotation import COLOURS, TOPS, caption_row, image_row, put, told
 from tests.annotation_server import NAME, Server, captions_of, texts_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
+pytestmark = pytest.mark.slow
 
 KEPT = 24
 
@@ -111,7 +111,7 @@ def answered_caption(number: int, config: CaptionConfig) -> dict:
 def test_every_answer_is_held_to_the_schema(asked_server: Server, store: Store, ray_session: None) -> None:
     config = captions_of(asked_server, output="attributes", template="attributes_plain", max_tokens=112)
     report = caption_pipeline.run(store, config, Progress("caption"))
-    rows = store.read("captions").to_pylist()
+    rows = store.read("captions").sort_by("item_id").to_pylist()
     assert report.rows_out == KEPT - 1 and report.failures == {"undecodable": 1}
     words = taxonomy.load()
     for row in rows:

@@ -18,11 +18,7 @@ from facap.verify.report import publish
 from tests.annotation_server import NAME, Server, asked
 from tests.verification import drawn_pairs, fill
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.usefixtures("ray_session"),
-    pytest.mark.xdist_group("server"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 def test_a_killed_run_asks_only_what_is_left(

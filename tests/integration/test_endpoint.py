@@ -20,7 +20,7 @@ from tests.annotation import caption_row, image_row, put
 from tests.annotation_server import KEY, NAME, VARIABLE, Server, asked, captions_of, texts_of
 from tests.processes import kill_everything, kill_when
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
+pytestmark = pytest.mark.slow
 NUM_IMAGES = 400
 
 

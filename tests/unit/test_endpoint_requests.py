@@ -1,4 +1,4 @@
-"""What a server is sent, and the settings that name it; tests/integration/test_endpoint.py asks a real one."""
+"""What a server is sent, and the settings that name it; a real one is asked in tests/integration."""
 
 import base64
 import io
