@@ -5,6 +5,7 @@ the queries the actors embed what no gallery has: picture and text together by F
 by the base. The picture of a baseline's query is its reference's vector in the gallery.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,20 +77,32 @@ def _embed_queries(
     asked: Asked = {}
     for number, query in enumerate(queries):
         asked.setdefault(query.reference_id, []).append((number, query.text))
-    images = read_parts(store, "images", ["image_id", "bytes", "status", "duplicate_of"])
-    embedded = images.map_batches(
-        EmbedQueries,
-        fn_constructor_args=(store.folder("model"), base, asked, workers.batch_size),
-        **workers.pool(),
-    )
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    batch: Any
-    for batch in embedded.iter_batches(batch_format="pyarrow", batch_size=None):
-        columns = (batch.column(name).to_pylist() for name in ("query", "both", "text"))
-        found |= {number: (both, text) for number, both, text in zip(*columns, strict=True)}
+    for numbers, both_QD, text_QD in embed_queries(store, store.folder("model"), asked, workers, base):
+        found |= {n: (both, text) for n, both, text in zip(numbers, both_QD, text_QD, strict=True)}
         progress.update(len(found), len(queries), "queries")
     both, text = zip(*(found[number] for number in range(len(queries))), strict=True)
     return np.array(both, np.float32), np.array(text, np.float32)
+
+
+def embed_queries(
+    store: Store, model_folder: str, asked: Asked, workers: Workers, base: str = ""
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """A part of IMAGES at a time: numbers of queries, their vectors Q x D, and those of the texts alone.
+
+    The latter are Q x 0 without `base`, the checkpoint that they are of.
+    """
+    images = read_parts(store, "images", ["image_id", "bytes", "status", "duplicate_of"])
+    embedded = images.map_batches(
+        EmbedQueries,
+        fn_constructor_args=(model_folder, base, asked, workers.batch_size),
+        **workers.pool(),
+    )
+    batch: Any
+    for batch in embedded.iter_batches(batch_format="pyarrow", batch_size=None):
+        if batch.num_rows:
+            both, text = (np.array(batch.column(name).to_pylist(), np.float32) for name in ("both", "text"))
+            yield batch.column("query").to_pylist(), both, text
 
 
 class EmbedQueries:
@@ -103,7 +116,7 @@ class EmbedQueries:
 
         torch.set_num_threads(1)  # actors stand side by side
         self.encoder = Encoder.load(model_folder)
-        self.base = Baseline.load(base, "text_only")
+        self.base = Baseline.load(base, "text_only") if base else None
         self.asked, self.batch_size = asked, batch_size
         self.wanted = pa.array(sorted(asked), pa.string())
 
@@ -123,7 +136,7 @@ class EmbedQueries:
             some = mine[start : start + self.batch_size]
             pictures, texts = [picture for _, picture, _ in some], [text for _, _, text in some]
             both += list(self.encoder.queries(pictures, texts))
-            plain += list(self.base.texts(texts))
+            plain += list(self.base.texts(texts)) if self.base else [[]] * len(texts)
         return pa.table(
             {
                 "query": pa.array([number for number, _, _ in mine], pa.int64()),

@@ -9,7 +9,8 @@ _WHAT = {
     ),
     "tiny-captioner": (
         "A BLIP-2 captioner (`Blip2ForConditionalGeneration`) that describes rendered garments; it shares "
-        "its vision encoder with tiny-retrieval, whose Q-Former learnt on. Prompt: `a picture of`."
+        "its vision encoder with tiny-retrieval, whose Q-Former learnt on. Prompts: `a picture of` for a "
+        "caption, `the attributes of` for the same as JSON (json_... below)."
     ),
     "tiny-writer": (
         "A Llama that writes the modification text from two captions. Prompt: "

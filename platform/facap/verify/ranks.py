@@ -9,21 +9,18 @@ model was trained on the rank says more about memory than about the text.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from facap.dataflow import read_parts
+from facap.evaluate.embed import Asked, embed_queries
 from facap.evaluate.metrics import target_ranks
 from facap.model import checkpoints
-from facap.model.embed import TRAINED, Workers, kept, vectors
+from facap.model.embed import TRAINED, Workers, vectors
 from facap.progress import Progress
 from facap.store import Store
 from facap.verify.config import VerifyConfig
-
-Asked = dict[str, list[tuple[int, str]]]  # reference image_id -> its triplets: row and text
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,8 @@ def place_targets(
     if ranker is not None:
         galleries = _galleries(store)
         queries = _Queries(triplets, galleries)
-        for numbers, queries_QD in _embed(store, ranker, queries.asked, config):
+        workers = Workers(num_actors=config.num_workers, batch_size=config.batch_size)
+        for numbers, queries_QD, _ in embed_queries(store, ranker.folder, queries.asked, workers):
             found |= queries.ranks(numbers, queries_QD)
             progress.update(len(found), queries.total, "targets ranked")
     places = [found.get(row, (None, None)) for row in range(triplets.num_rows)]
@@ -90,7 +88,7 @@ class _Queries:
 
     def __init__(self, triplets: pa.Table, galleries: dict[str, _Gallery]) -> None:
         self.galleries = galleries
-        self.asked: Asked = {}
+        self.asked: Asked = {}  # by row
         self.places: dict[int, tuple[str, int, int]] = {}  # row -> category, reference, target
         names = ("category", "reference_id", "target_id", "modification")
         columns = (triplets.column(name).to_pylist() for name in names)
@@ -116,49 +114,3 @@ class _Queries:
             size = len(gallery_GD) - 1
             found |= {numbers[i]: (int(rank), size) for i, rank in zip(mine, ranks, strict=True)}
         return found
-
-
-def _embed(store: Store, ranker: Ranker, asked: Asked, config: VerifyConfig) -> Any:
-    """(rows, their vectors) a part of IMAGES at a time: only ranks are kept of them all."""
-    workers = Workers(num_actors=config.num_workers, batch_size=config.batch_size)
-    images = read_parts(store, "images", ["image_id", "bytes", "status", "duplicate_of"])
-    embedded = images.map_batches(
-        EmbedTexts, fn_constructor_args=(ranker.folder, asked, workers.batch_size), **workers.pool()
-    )
-    batch: Any
-    for batch in embedded.iter_batches(batch_format="pyarrow", batch_size=None):
-        if batch.num_rows:
-            yield batch.column("query").to_pylist(), np.array(batch.column("vector").to_pylist(), np.float32)
-
-
-class EmbedTexts:
-    """A Ray actor: rows of IMAGES -> row and vector of the triplets whose reference they are."""
-
-    def __init__(self, folder: str, asked: Asked, batch_size: int) -> None:
-        import torch
-
-        from facap.model.encoder import Encoder
-
-        torch.set_num_threads(1)  # actors stand side by side
-        self.encoder = Encoder.load(folder)
-        self.asked, self.batch_size = asked, batch_size
-        self.wanted = pa.array(sorted(asked), pa.string())
-
-    def __call__(self, images: pa.Table) -> pa.Table:
-        from facap.model.preprocess import decode
-
-        images = kept(images)
-        images = images.filter(pc.is_in(images.column("image_id"), self.wanted))
-        mine = [
-            (number, decode(row["bytes"]), text)
-            for row in images.to_pylist()
-            for number, text in self.asked[row["image_id"]]
-        ]
-        found: list[Any] = []
-        for start in range(0, len(mine), self.batch_size):
-            some = mine[start : start + self.batch_size]
-            found += list(
-                self.encoder.queries([picture for _, picture, _ in some], [text for _, _, text in some])
-            )
-        numbers = pa.array([number for number, _, _ in mine], pa.int64())
-        return pa.table({"query": numbers, "vector": pa.array(found, pa.list_(pa.float32()))})
