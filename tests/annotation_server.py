@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "chat-template": folder / "chat.jinja",
         "chat-template-content-format": "string",
         "max-num-seqs": 64,
-        "structured-outputs-config": '{"backend": "xgrammar", "disable_any_whitespace": true}',
+        "structured-outputs-config": '{"backend": "guidance", "disable_any_whitespace": true}',
     }
     words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     variables = environment(CaptionConfig()) | {"VLLM_API_KEY": KEY}

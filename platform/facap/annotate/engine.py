@@ -202,7 +202,7 @@ def engine_kwargs(config: GenerationConfig) -> dict[str, Any]:
     }
     if "structured_outputs" in config.sampling_params():
         # Else a model that has not learnt to write JSON may fill its answer with blanks.
-        kwargs["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
+        kwargs["structured_outputs_config"] = {"backend": "guidance", "disable_any_whitespace": True}
     if engine.device == "cpu":
         kwargs |= {"enforce_eager": True}  # compiling takes longer than small models run
     return kwargs | engine.engine_kwargs
