@@ -71,7 +71,7 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
     own.write_text("{% if %}")
     with pytest.raises(ConfigError, match="line 1"):
         prompts.load(str(own))
-    with pytest.raises(ConfigError, match="shipped are caption_fashion, caption_plain"):
+    with pytest.raises(ConfigError, match="shipped are attributes_fashion, attributes_plain"):
         prompts.load("captoin")
 
 

@@ -217,7 +217,7 @@ def test_captions_are_judged_anew_and_a_run_without_questions_starts_no_engine(
     store = Store(str(tmp_path / "w"))
     images = [image(n) for n in range(5)]
     put_images(store, images)
-    raw = " Caption: a red dress with a shimmery hem "
+    raw = " Caption: a red garment with a shimmery hem "
     put(store, "captions", CAPTIONS, [caption_of(row, CaptionConfig(), raw) for row in images])
     words = tmp_path / "words.yaml"
     words.write_text("sheen:\n  values:\n    glittering: [shimmery]\n")
@@ -291,7 +291,7 @@ def put_triplets(store: Store, pairs: list[dict], config: ModifyConfig) -> None:
     assert not refused
     said = {"prompt_tokens": 9, "written_tokens": 4, "cut_off": False, "failure": None, "error": None}
     rows = [
-        judge.row(row | said | {"raw": "make it navy", "rendered_hash": rendered_hash(ask.prompt(row))})
+        judge.row(row | said | {"raw": "a bit chic", "rendered_hash": rendered_hash(ask.prompt(row))})
         for row in ready
     ]
     put(store, "triplets", TRIPLETS, rows)
@@ -350,7 +350,7 @@ def test_a_pair_is_taken_over_with_its_split_and_category_of_now(store: Store) -
     put(store, "pairs", PAIRS, [pair(0, 1) | {"similarity": 0.5, "split": "train"}], "new")
     modify_pipeline.run(store, ModifyConfig(), Progress("modify"))
     (row,) = store.read("triplets").to_pylist()
-    assert (row["split"], row["modification"]) == ("train", "make it navy")
+    assert (row["split"], row["modification"]) == ("train", "a bit chic")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from facap.annotate.taxonomy import Mention
 from facap.errors import ConfigError
 from facap.schemas import OK
 
-REASONS = {OK, "empty", "too_long", "unparsable", "forbidden_phrase", "identical"}
+REASONS = {OK, "empty", "too_long", "unparsable", "forbidden_phrase", "identical", "contradiction"}
 RED, NAVY = "a red cotton dress with long sleeves", "a navy cotton dress with short sleeves"
 
 
@@ -81,7 +81,7 @@ def test_an_answer_that_max_tokens_cut_is_too_long() -> None:
         ("Make it look like the reference image but navy", "forbidden_phrase"),
         ("navy like the other dress", "forbidden_phrase"),
         ("identical in style, but navy", "forbidden_phrase"),
-        ("make it red on the other side of the top", OK),
+        ("make it navy on the other side of the top", OK),
         ("The same.", "identical"),
         (NAVY + ".", "identical"),
         (RED.title(), "identical"),
@@ -95,9 +95,44 @@ def test_modification_status(raw: str, status: str) -> None:
 def test_quality_is_the_share_of_checks() -> None:
     assert parsing.parse_modification("make it navy", RED, NAVY).quality == 1
     assert parsing.parse_modification("change the colour from red to navy", RED, NAVY).quality == 1
-    assert parsing.parse_modification("make it green", RED, NAVY).quality == pytest.approx(2 / 4)
-    assert parsing.parse_modification("make it red", RED, NAVY).quality == pytest.approx(3 / 4)
-    assert parsing.parse_modification("make it more elegant", RED, NAVY).quality == pytest.approx(3 / 4)
+    assert parsing.parse_modification("add green accents", RED, NAVY).quality == pytest.approx(1 / 3)
+    assert parsing.parse_modification("make it more elegant", RED, NAVY).quality == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "denied"),
+    [
+        ("make it green", "colour"),
+        ("make it red", "colour"),
+        ("in navy, with long sleeves", "sleeve"),
+        ("change the fabric from cotton to denim", None),  # cotton is there, and may be what stays
+        ("in navy, without long sleeves", None),
+        ("from red to navy", None),
+        ("with a belt", None),  # of which the caption says nothing
+    ],
+)
+def test_a_text_may_not_ask_for_what_the_target_excludes(text: str, denied: str | None) -> None:
+    parsed = parsing.parse_modification(text, RED, NAVY)
+    assert parsed.status == ("contradiction" if denied else OK)
+    assert denied is None or f"another {denied}" in (parsed.error or "")
+
+
+@pytest.mark.parametrize(
+    ("category", "caption", "wrong"),
+    [
+        ("dress", "a red cotton top with short sleeves", True),
+        ("top", "a red cotton blouse with a shirt collar", False),
+        ("skirt", "a pair of navy jeans", True),
+        ("outfit", "a navy top", False),  # by one of its parts
+        ("jacket", "something in navy leather", False),
+        ("unmapped", "a navy top", False),
+        ("toptee", "a striped t-shirt", False),
+        ("pants", "a dress", False),  # of no use for another reason
+    ],
+)
+def test_a_caption_of_another_garment_is_of_no_use(category: str, caption: str, wrong: bool) -> None:
+    parsed = parsing.parse_caption(caption, category=category)
+    assert (parsed.status == "wrong_category") == wrong, parsed
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facap.annotate import caption_pipeline, engine, prompts, structured, taxonomy
@@ -55,12 +55,14 @@ def test_an_answer_that_was_cut_off_is_too_long() -> None:
     assert structured.parse(answer(colour="navy"), cut_off=True, words=WORDS).status == "too_long"
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.dictionaries(st.sampled_from([*EMPTY, "caption"]), st.text()).map(json.dumps)))
 def test_any_text_gives_a_row(raw: str) -> None:
     parsed = structured.parse(raw, words=WORDS)
     assert (parsed.status == "ok") == (parsed.text is not None) == (parsed.error is None)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_the_schema_allows_is_read(data: st.DataObject) -> None:
     values: dict[str, object] = {}

@@ -100,7 +100,13 @@ def parse(answer: dict[str, Any], config: CaptionConfig) -> parsing.Parsed:
     """What the answer of an engine says of a picture, as `config` has it written."""
     read = structured.parse if config.output == "attributes" else parsing.parse_caption
     words = taxonomy.load(config.taxonomy)
-    return read(answer["raw"], cut_off=answer["cut_off"], max_chars=config.max_chars, words=words)
+    return read(
+        answer["raw"],
+        cut_off=answer["cut_off"],
+        max_chars=config.max_chars,
+        words=words,
+        category=answer["category"] if config.check_category else "",
+    )
 
 
 class _Wanted:

@@ -189,6 +189,9 @@ class CaptionConfig(GenerationConfig):
         description="text: a caption, out of which attributes are read; attributes: JSON that the engine is"
         " held to, with every attribute of the taxonomy and a caption",
     )
+    check_category: bool = Field(
+        True, description="a caption that names only garments of other categories is of no use"
+    )
     prepare: Literal["square", "as_is"] = Field(
         "square", description="square: pad and crop to image_px; as_is: the model's own processor does it all"
     )
@@ -229,6 +232,9 @@ class ModifyConfig(GenerationConfig):
     )
     candidates: int = Field(
         1, ge=1, le=32, description="texts that each pair is asked for; the best by the checks is kept"
+    )
+    max_same_text: int = Field(
+        0, ge=0, description="pairs that may have the same text, others are duplicate_text; 0 is any number"
     )
     both_directions: bool = Field(
         False, description="also write the text that leads from the target back to the reference"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from facap.annotate import cache, engine, origin, parsing, repair, taxonomy
+from facap.annotate import cache, engine, origin, parsing, repair, repeats, taxonomy
 from facap.annotate.candidates import SEED, Copies, best
 from facap.annotate.config import ModifyConfig
 from facap.annotate.engine import Refusal, Request
@@ -75,6 +75,7 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     for failed in repair.rounds(stage, config, progress):
         again = Again(ask, config, failed, ("reference_id", "target_id"))
         write(wanted.of(failed), again, candidates=1)
+    repeats.limit(stage, config.max_same_text)
     return finish("modify", stage, config, inputs, len(pairs), meter)
 
 

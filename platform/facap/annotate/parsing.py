@@ -5,9 +5,11 @@
     >>> parse_caption("the the the the the the").status
     'unparsable'
 
-Reasons, in the order in which they are looked for: `empty`, `too_long` (cut off by max_tokens,
-or over max_chars), `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy),
-`forbidden_phrase` (annotate/phrases.yaml) and `identical` (repeats a caption, or asks for nothing).
+Reasons, in the order in which they are looked for: `empty`, `too_long` (cut off by max_tokens, or over
+max_chars), `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy). Then of captions
+`wrong_category` (named as a garment of another one), of texts `forbidden_phrase`, `identical` (repeats a
+caption, or asks for nothing) and `contradiction` (asks for what the target's caption excludes). The words for
+all this are in annotate/phrases.yaml.
 """
 
 import re
@@ -15,11 +17,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from facap.annotate import taxonomy
-from facap.annotate.taxonomy import Taxonomy
+from facap.annotate.taxonomy import Mention, Taxonomy
 from facap.schemas import OK
 
 PHRASES = Path(__file__).resolve().parent / "phrases.yaml"
@@ -62,20 +65,36 @@ def bare(raw: str) -> str:
 
 
 def parse_caption(
-    raw: str, *, cut_off: bool = False, max_chars: int = 800, words: Taxonomy | None = None
+    raw: str,
+    *,
+    cut_off: bool = False,
+    max_chars: int = 800,
+    words: Taxonomy | None = None,
+    category: str = "",
 ) -> Parsed:
-    """The caption in `raw` and the attributes that it states. `cut_off`: max_tokens ended it."""
+    """The caption in `raw` and the attributes that it states. `cut_off`: max_tokens ended it.
+
+    `category`: that of the picture, against which the caption's nouns are held.
+    """
     text = clean(raw)
-    return judge_caption(text, (words or taxonomy.load()).attributes(text), max_chars, cut_off)
+    attributes = (words or taxonomy.load()).attributes(text)
+    return judge_caption(text, attributes, max_chars, category, cut_off)
 
 
-def judge_caption(text: str, attributes: dict[str, str], max_chars: int, cut_off: bool = False) -> Parsed:
+def judge_caption(
+    text: str, attributes: dict[str, str], max_chars: int, category: str, cut_off: bool = False
+) -> Parsed:
     """A clean caption with what it states, unless it is of no use."""
     fault = _fault(text, cut_off, max_chars)
     if fault:
         return fault
     if not attributes:
         return Parsed("unparsable", f"the caption names nothing of the taxonomy: {short(text)}")
+    own = _nouns().get(category)
+    said = set(_any_noun().findall(_plain(text))) if own else set()
+    if own and said and not said & own:
+        named = ", ".join(sorted(said))
+        return Parsed("wrong_category", f"the caption is of {named}, not of {category}: {short(text)}")
     return Parsed(OK, None, text, attributes)
 
 
@@ -100,27 +119,41 @@ def parse_modification(
         return Parsed("identical", f"the text repeats a caption: {short(text)}")
     if _plain(text) in _no_change():
         return Parsed("identical", f"the text asks for no change: {short(text)}")
-    checks = _checks(text, reference_caption, target_caption, words or taxonomy.load())
+    known = words or taxonomy.load()
+    reference, target = known.attributes(reference_caption), known.attributes(target_caption)
+    mentions = list(known.mentions(text))
+    denied = _contradicted(mentions, target)
+    if denied:
+        error = f"the text asks for another {denied} than the target's caption has: {short(text)}"
+        return Parsed("contradiction", error)
+    checks = _checks(text, mentions, reference, target)
     return Parsed(OK, None, text, quality=sum(checks.values()) / len(checks))
 
 
-def _checks(text: str, reference_caption: str, target_caption: str, words: Taxonomy) -> dict[str, bool]:
+def _contradicted(mentions: list[Mention], target: dict[str, str]) -> str | None:
+    """The first attribute of which a text asks for values and for none of those that the target has."""
+    for name in target:
+        asked = {mention.value for mention in mentions if mention.attribute == name and not mention.negated}
+        if asked and not asked & _values(target):  # a colour may be the second one
+            return name
+    return None
+
+
+def _checks(
+    text: str, mentions: list[Mention], reference: dict[str, str], target: dict[str, str]
+) -> dict[str, bool]:
     """What a good text fulfils; `quality` is the share that holds."""
-    reference, target = words.attributes(reference_caption), words.attributes(target_caption)
     changed = {k for k in reference.keys() | target.keys() if reference.get(k) != target.get(k)}
-    mentions = list(words.mentions(text))
-    wanted = {value for joined in target.values() for value in joined.split(", ")}
-    known = wanted | {value for joined in reference.values() for value in joined.split(", ")}
-    asked = {m.attribute for m in mentions if not m.negated} & target.keys()
+    known = _values(reference) | _values(target)
     return {
         "names a change": bool(changed & {m.attribute for m in mentions}) or not changed,
         "speaks of what the two have": all(m.negated or m.value in known for m in mentions),
-        "asks for what the target has": all(
-            any(m.value in wanted for m in mentions if m.attribute == name and not m.negated)
-            for name in asked
-        ),
         "is concise": len(text.split()) <= CONCISE_WORDS,
     }
+
+
+def _values(attributes: dict[str, str]) -> set[str]:
+    return {value for joined in attributes.values() for value in joined.split(", ")}
 
 
 def _fault(text: str, cut_off: bool, max_chars: int) -> Parsed | None:
@@ -141,6 +174,17 @@ def _fault(text: str, cut_off: bool, max_chars: int) -> Parsed | None:
     return None
 
 
+@cache
+def _nouns() -> dict[str, set[str]]:
+    return {category: set(nouns) for category, nouns in _phrases()["nouns"].items()}
+
+
+@cache
+def _any_noun() -> re.Pattern[str]:
+    longest_first = sorted(set().union(*_nouns().values()), key=lambda noun: (-len(noun), noun))
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])")
+
+
 def _plain(text: str) -> str:
     return " ".join(re.findall(r"[\w'/-]+", text.lower().replace("’", "'")))
 
@@ -151,7 +195,7 @@ def short(text: str) -> str:
 
 
 @cache
-def _phrases() -> dict[str, list[str]]:
+def _phrases() -> dict[str, Any]:
     return yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
 
 

@@ -20,7 +20,8 @@ from facap.progress import Progress
 from facap.schemas import from_rows
 from facap.store import Stage
 
-FAULTS = ("empty", "too_long", "unparsable", "forbidden_phrase", "identical")  # of an answer, see parsing
+_OF_ANY = ("empty", "too_long", "unparsable")
+FAULTS = (*_OF_ANY, "wrong_category", "forbidden_phrase", "identical", "contradiction")  # see parsing
 SHOWN_CHARS = 300  # of an earlier answer: a loop is understood from its beginning
 
 

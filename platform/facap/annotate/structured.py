@@ -59,8 +59,10 @@ def answer_of(caption: str, words: Taxonomy) -> str:
     return json.dumps(answer | {CAPTION: caption}, separators=(",", ":"))
 
 
-def parse(raw: str, *, cut_off: bool = False, max_chars: int = 800, words: Taxonomy) -> Parsed:
-    """The caption in `raw` and its attributes, as the JSON has them. `cut_off`: max_tokens ended it."""
+def parse(
+    raw: str, *, cut_off: bool = False, max_chars: int = 800, words: Taxonomy, category: str = ""
+) -> Parsed:
+    """The caption in `raw` and its attributes, as the JSON has them; the rest is as in parse_caption."""
     text = parsing.bare(raw)
     if not text:
         return Parsed("empty", "the model wrote nothing")
@@ -79,7 +81,7 @@ def parse(raw: str, *, cut_off: bool = False, max_chars: int = 800, words: Taxon
         for name, value in answer.items()
         if value and name != CAPTION
     }
-    return parsing.judge_caption(parsing.clean(answer[CAPTION]), attributes, max_chars)
+    return parsing.judge_caption(parsing.clean(answer[CAPTION]), attributes, max_chars, category)
 
 
 @cache

@@ -12,6 +12,8 @@ from facap.errors import ModelMissing
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 PREFIX = "facap/"
+# What of a folder decides on answers: weights, configs, tokenizers and chat templates.
+_HASHED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
 
 def resolve(name: str) -> str:
@@ -40,12 +42,12 @@ def resolve(name: str) -> str:
 
 @cache
 def weights_hash(folder: str) -> str:
-    """Hash (12 hex) of a model folder's config and safetensors; the hub name's own hash if remote."""
+    """Hash (12 hex) of a model folder's files that decide on answers; the hub name's own hash if remote."""
     digest = hashlib.sha256()
     path = Path(folder)
     if not path.is_dir():
         return hashlib.sha256(folder.encode()).hexdigest()[:12]
-    for file in sorted([*path.glob("*.json"), *path.glob("*.safetensors")]):
+    for file in sorted(file for pattern in _HASHED for file in path.glob(pattern)):
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
