@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from facap.catalog import wording
 from facap.catalog.garments import ATTRIBUTES, Garment
+from facap.schemas import OK
 from facap.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,17 +77,25 @@ def caption_truth(store: Store) -> dict[str, float]:
 
 
 def text_truth(store: Store) -> dict[str, float]:
-    """Share of pairs whose text names every true change, and share whose text claims nothing false."""
+    """Of the usable texts: the share that names every true change, and that claims nothing false.
+
+    `text_usable`: the share of all pairs that have such a text; the checks have refused the others.
+    """
     known = garments(store)
     named = clean = count = 0
-    for row in store.read("triplets", ["reference_id", "target_id", "modification"]).to_pylist():
-        text, reference = row["modification"] or "", known[row["reference_id"]]
+    rows = store.read("triplets", ["reference_id", "target_id", "modification", "status"]).to_pylist()
+    for row in (row for row in rows if row["status"] == OK):
+        text, reference = row["modification"], known[row["reference_id"]]
         claims, old = wording.modification_claims(text), wording.replaced(text)
         changes = wording.changes(reference, known[row["target_id"]])
         named += claims.items() >= changes.items()
         clean += changes.items() >= claims.items() and reference.attributes().items() >= old.items()
         count += 1
-    return {"text_names_all": round(named / count, 4), "text_no_false": round(clean / count, 4)}
+    return {
+        "text_names_all": round(named / count, 4),
+        "text_no_false": round(clean / count, 4),
+        "text_usable": round(count / len(rows), 4),
+    }
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.annotation_server import FILES, asked_server, server  # noqa: F401  two are fixtures
 
 # The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
-# looks for new ones.
-hypothesis.settings.register_profile("fixed", derandomize=True)
-hypothesis.settings.register_profile("explore")
+# looks for new ones, and for more of them.
+hypothesis.settings.register_profile("fixed", derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("explore", max_examples=500)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray of our own; the cluster test sets its own

@@ -1,7 +1,7 @@
-"""The whole way on a small catalogue: killed in training, resumed, then reused.
+"""The whole way on a small catalogue: killed in the crawl and in training, resumed each time, then reused.
 
-One workspace and one command throughout. SIGKILL goes to the job and to everything it started. The crawl and
-the two annotation stages are killed in tests/integration, test_polite_crawl.py and test_endpoint.py.
+One workspace and one command throughout. SIGKILL goes to the job and to everything it started. The two
+annotation stages are killed in tests/integration/test_endpoint.py.
 """
 
 import json
@@ -56,9 +56,11 @@ def half_trained(workspace: Path) -> Callable[[], bool]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_killed_in_training_it_ends_with_every_row_once(tmp_path: Path, ports: dict[str, int]):
+def test_killed_in_two_stages_it_ends_with_every_row_once(tmp_path: Path, ports: dict[str, int]):
     workspace = tmp_path / "w"
     log = workspace.parent / "out.txt"
+    processes.kill_when(start(workspace, ports), processes.half_done(workspace, "images"), log, timeout_s=400)
+    assert not finished(workspace, "images")
     processes.kill_when(start(workspace, ports), half_trained(workspace), log, timeout_s=1000)
     assert not finished(workspace, "model")
     ours = ("  ", "[", "logs of this run: ", "Ray runs on this machine; ")
