@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +21,8 @@ def stacked(*names: str) -> Settings:
 
 
 def test_every_preset_is_tried_here() -> None:
-    assert {path.stem for path in PRESETS.glob("*.yaml")} == {name for stack in STACKS for name in stack}
+    tried = {name for stack in STACKS for name in stack} | {"annotate_endpoint"}
+    assert {path.stem for path in PRESETS.glob("*.yaml")} == tried
 
 
 @pytest.mark.parametrize("stack", STACKS, ids="+".join)
@@ -39,6 +41,15 @@ def test_the_engine_takes_all_that_a_preset_says(stack: tuple[str, ...]) -> None
         assert stage.chat and stage.engine.device == "gpu" and stage.max_tokens < stage.engine.max_model_len
     budget = engine.engine_kwargs(settings.caption)["mm_processor_kwargs"]
     assert budget["max_pixels"] == 512 * 28 * 28  # tokens of a picture, at 28 x 28 px each
+
+
+def test_a_server_is_asked_and_no_engine() -> None:
+    settings = stacked("annotate_endpoint")
+    for stage, host in ((settings.caption, "vlm"), (settings.modify, "llm")):
+        assert (
+            stage.chat and urlsplit(stage.endpoint.url).hostname == host and stage.endpoint.max_requests == 64
+        )
+        assert engine.starting(stage) == f"asking {stage.endpoint.url}"
 
 
 def test_settings_of_a_preset_give_way_to_those_of_the_file_after_it(tmp_path: Path) -> None:
