@@ -5,7 +5,8 @@
 `throughput_ratio`: captions a second of the whole Ray Data stage, from its first written part to its last,
 over those of `LLM.generate` on the same pictures (raw_captions.py). `engine_busy`: how much of its one core
 the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
-quickstart.py. `corruption_auroc`: verification against texts that were made wrong.
+quickstart.py. `..._verified`: of the texts that verification by all views of the products confirms.
+`corruption_auroc`: verification against texts that were made wrong.
 """
 
 import argparse
@@ -98,6 +99,19 @@ def speed(store: Store, watch: EngineWatch) -> dict[str, Any]:
     }
 
 
+def verified(store: Store) -> dict[str, Any]:
+    """Truth of the texts that every view of both products confirms: all claims, and no change unspoken."""
+    verify.job(store, "verify_triplets", "--verify.ranks", "false", "--verify.views", "all")
+    columns = ["reference_id", "target_id", "faithfulness", "unspoken"]
+    confirmed = {
+        (row["reference_id"], row["target_id"])
+        for row in store.read("verdicts", columns).to_pylist()
+        if row["faithfulness"] == 1 and not row["unspoken"]
+    }
+    truth = text_truth(store, confirmed)
+    return {f"{name.replace('text_', 'modification_')}_verified": value for name, value in truth.items()}
+
+
 def corruption(store: Store, folder: Path) -> dict[str, Any]:
     """How well faithfulness finds a fifth of the texts, made wrong; verify.py trains on them as well."""
     folder.mkdir()
@@ -130,6 +144,7 @@ def main() -> None:
             "pairs": triplets.rows,
             **caption_truth(store),
             **truth,
+            **verified(store),
             **speed(store, watch),
             **corruption(store, Path(folder) / "corrupted"),
             "caption_seconds": captions.extra["usage"]["seconds"],

@@ -76,15 +76,18 @@ def caption_truth(store: Store) -> dict[str, float]:
     return {"caption_precision": round(true / stated, 4), "caption_recall": round(true / wanted, 4)}
 
 
-def text_truth(store: Store) -> dict[str, float]:
+def text_truth(store: Store, only: set[tuple[str, str]] | None = None) -> dict[str, float]:
     """Of the usable texts: the share that names every true change, and that claims nothing false.
 
-    `text_usable`: the share of all pairs that have such a text; the checks have refused the others.
+    `text_usable`: the share of all pairs that have such a text; the checks have refused the others. `only`:
+    look at the texts of these (reference, target), and call usable no others.
     """
     known = garments(store)
     named = clean = count = 0
     rows = store.read("triplets", ["reference_id", "target_id", "modification", "status"]).to_pylist()
-    for row in (row for row in rows if row["status"] == OK):
+    for row in rows:
+        if row["status"] != OK or (only is not None and (row["reference_id"], row["target_id"]) not in only):
+            continue
         text, reference = row["modification"], known[row["reference_id"]]
         claims, old = wording.modification_claims(text), wording.replaced(text)
         changes = wording.changes(reference, known[row["target_id"]])

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.corrupted_texts import KINDS, Pair, corrupt, is_false, other_value
 from benchmarks.verify import detection, prepare, write_corrupted
 from facap.annotate import taxonomy
+from facap.annotate.claims import claims, spread
 from facap.catalog import wording
 from facap.catalog.garments import sample_garment, sample_variant
 from facap.errors import ConfigError, DatasetMissing, StageFailed
@@ -23,10 +24,9 @@ from facap.train import pipeline as training
 from facap.train.chosen import FILTERS, left_out
 from facap.train.config import NOT_IN_KEY, TrainConfig
 from facap.train.feed import split_rows
-from facap.verify.claims import claims, spread
 from facap.verify.config import VerifyConfig
 from facap.verify.origin import Origin
-from facap.verify.pipeline import needed
+from facap.verify.pipeline import needed, other_views
 from facap.verify.reading import DESCRIPTION, read
 from facap.verify.verdicts import NO_ANSWER, Judge, judge
 from jobs.job_settings import load_settings
@@ -75,18 +75,53 @@ def test_nouns_are_said_for_both_values() -> None:
 def test_a_verdict_names_what_is_claimed_and_not_seen() -> None:
     reference = {"colour": "navy", "closure": "belt", "fit": "loose"}
     target = {"colour": "red", "second_colour": "white", "fit": "fitted"}
-    verdict = judge("change navy to white, remove the belt and add a bow", reference, target, WORDS)
+    verdict = judge("change navy to white, remove the belt and add a bow", [reference], [target], WORDS)
     assert verdict["claims"] == 5 and verdict["failed"] == 1
     assert verdict["faithfulness"] == pytest.approx(0.8)
     assert verdict["unsupported"] == ["target: detail bow (seen: nothing)"]
     assert verdict["unspoken"] == ["fit: loose > fitted", "second_colour: nothing > white"]
-    wrong = judge("make it green instead of red", reference, target, WORDS)
+    wrong = judge("make it green instead of red", [reference], [target], WORDS)
     assert wrong["faithfulness"] == 0
     assert wrong["unsupported"] == [
         "target: colour green (seen: red, white)",
         "reference: colour red (seen: navy)",
     ]
-    assert judge("more elegant", reference, target, WORDS)["faithfulness"] is None
+    assert judge("more elegant", [reference], [target], WORDS)["faithfulness"] is None
+
+
+def test_other_views_of_a_product_are_witnesses() -> None:
+    reference, target = {"colour": "navy"}, {"colour": "red", "closure": "belt"}
+    unbelted, zipped = {"colour": "red"}, {"colour": "red", "closure": "zip"}
+    text = "change navy to red and add a belt"
+    assert judge(text, [reference], [target], WORDS)["faithfulness"] == 1
+    alike = judge(text, [reference, reference], [target, target], WORDS)
+    assert (alike["faithfulness"], alike["unspoken"]) == (1, [])
+    for other in (unbelted, zipped):
+        doubted = judge(text, [reference], [target, other], WORDS)
+        assert doubted["failed"] == 1 and doubted["claims"] == 3
+        assert doubted["unsupported"] == [f"target: closure belt (seen: {other.get('closure', 'nothing')})"]
+    silent = judge("change navy to red", [reference], [unbelted, target], WORDS)
+    assert silent["faithfulness"] == 1 and silent["unspoken"] == ["closure: nothing > belt"]
+    # what the picture itself shows is told before what another one does
+    told = judge("make it green", [reference], [target, {"colour": "pink"}], WORDS)
+    assert told["unsupported"] == ["target: colour green (seen: red)"]
+
+
+def test_views_are_the_other_kept_pictures_of_a_product(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    common = {"category": "top", "url": "u", "status": "ok", "fetched_at": datetime.now(UTC)}
+    rows = [
+        common | {"item_id": name, "image_id": name, "product_id": name[0]}
+        for name in ("a1", "a2", "a3", "b1", "c1")
+    ]
+    rows[2]["duplicate_of"] = "a2"
+    stage = store.stage("images", IMAGES, "k")
+    stage.write(from_rows(rows, IMAGES))
+    stage.commit({}, {})
+    triplets = pa.table({"reference_id": ["a1", "gone"], "target_id": ["b1", "a2"]})
+    assert other_views(store, triplets) == {"a1": ["a2"], "a2": ["a1"], "b1": []}
+    with pytest.raises(ValueError, match="views all needs ask describe"):
+        VerifyConfig(views="all", ask="attribute")
 
 
 def test_no_true_text_has_an_unsupported_claim() -> None:
@@ -98,7 +133,7 @@ def test_no_true_text_has_an_unsupported_claim() -> None:
         seen = [WORDS.attributes(wording.caption(garment)) for garment in (reference, target)]
         for style in wording.STYLES:
             text = wording.modification(reference, target, style)
-            assert judge(text, seen[0], seen[1], WORDS)["unsupported"] == [], text
+            assert judge(text, seen[:1], seen[1:], WORDS)["unsupported"] == [], text
 
 
 @pytest.mark.parametrize(
@@ -279,7 +314,7 @@ def workspace(root: Path, verdicts: list[dict] | None) -> Store:
 
 
 VERDICT_ROWS = [
-    {"faithfulness": 1.0, "rank": 1},
+    {"faithfulness": 1.0, "rank": 1, "unspoken": ["closure: nothing > belt"]},
     {"faithfulness": 0.5, "rank": 2},
     {"faithfulness": 0.9, "rank": 60},
     {"faithfulness": None, "rank": None},  # says nothing: kept
@@ -294,6 +329,8 @@ VERDICT_ROWS = [
         ({"min_faithfulness": 0.8}, [0, 2, 3, 4, 5]),
         ({"max_rank": 50}, [0, 1, 3, 5]),
         ({"min_faithfulness": 1.0, "max_rank": 1}, [0, 3, 5]),
+        ({"max_unspoken": 1}, [0, 1, 2, 3, 4, 5]),
+        ({"max_unspoken": 0}, [1, 2, 3, 4, 5]),
     ],
 )
 def test_training_leaves_out_what_verdicts_call_bad(tmp_path: Path, filters: dict, kept: list[int]) -> None:

@@ -8,7 +8,7 @@
 Reasons, in the order in which they are looked for: `empty`, `too_long` (cut off by max_tokens, or over
 max_chars), `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy). Then of captions
 `wrong_category` (named as a garment of another one), of texts `forbidden_phrase`, `identical` (repeats a
-caption, or asks for nothing) and `contradiction` (asks for what the target's caption excludes). The words for
+caption, or asks for nothing) and `contradiction` (claims of a picture what its caption denies). The words for
 all this are in annotate/phrases.yaml.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from facap.annotate import taxonomy
+from facap.annotate.claims import claims, denies
 from facap.annotate.taxonomy import Mention, Taxonomy
 from facap.schemas import OK
 
@@ -121,22 +122,11 @@ def parse_modification(
         return Parsed("identical", f"the text asks for no change: {short(text)}")
     known = words or taxonomy.load()
     reference, target = known.attributes(reference_caption), known.attributes(target_caption)
-    mentions = list(known.mentions(text))
-    denied = _contradicted(mentions, target)
-    if denied:
-        error = f"the text asks for another {denied} than the target's caption has: {short(text)}"
-        return Parsed("contradiction", error)
-    checks = _checks(text, mentions, reference, target)
+    for claim in claims(text, known):
+        if denies(target if claim.of == "target" else reference, claim, known):
+            return Parsed("contradiction", f"the caption denies '{claim}': {short(text)}")
+    checks = _checks(text, list(known.mentions(text)), reference, target)
     return Parsed(OK, None, text, quality=sum(checks.values()) / len(checks))
-
-
-def _contradicted(mentions: list[Mention], target: dict[str, str]) -> str | None:
-    """The first attribute of which a text asks for values and for none of those that the target has."""
-    for name in target:
-        asked = {mention.value for mention in mentions if mention.attribute == name and not mention.negated}
-        if asked and not asked & _values(target):  # a colour may be the second one
-            return name
-    return None
 
 
 def _checks(

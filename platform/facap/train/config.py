@@ -19,6 +19,9 @@ class TrainConfig(StageConfig):
     min_faithfulness: float = Field(
         0, ge=0, le=1, description="leave out training triplets of which VERDICTS say less; 0: no filter"
     )
+    max_unspoken: int | None = Field(
+        None, ge=0, description="leave out those that leave more changes than this unspoken; none: no filter"
+    )
     max_rank: int = Field(
         0, ge=0, description="leave out those whose target VERDICTS rank behind this; 0: no filter"
     )

@@ -9,7 +9,7 @@ The VLM's settings are those of the caption stage, and jobs take them from there
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from facap.annotate.config import CaptionConfig
 
@@ -30,6 +30,11 @@ class VerifyConfig(CaptionConfig):
         "verify_attribute",
         description="ask=attribute: a prompt of annotate/prompts, or the path of a .jinja file",
     )
+    views: Literal["own", "all"] = Field(
+        "own",
+        description="all: a claim needs the support of every picture of the product, which finds wrong"
+        " captions too; for products whose pictures show the same, with ask=describe",
+    )
     ranks: bool = Field(
         True,
         description="rank targets by the trained model of the workspace, if it is there and evaluated",
@@ -37,6 +42,14 @@ class VerifyConfig(CaptionConfig):
     num_workers: int = Field(2, ge=1, description="Ray actors that embed the texts for the ranks")
     batch_size: int = Field(64, ge=1, description="texts embedded at once")
     mlflow_uri: str = Field("", description="tracking server; empty: SQLite in the workspace")
+
+    @model_validator(mode="after")
+    def _views_are_described(self) -> "VerifyConfig":
+        if self.views == "all" and self.ask != "describe":
+            raise ValueError(
+                "views all needs ask describe: questions are asked about a triplet's own pictures only"
+            )
+        return self
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that can change what is written."""

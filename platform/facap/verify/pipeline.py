@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facap.annotate import taxonomy
+from facap.annotate.claims import claims
 from facap.dataflow import write_rows
 from facap.errors import StageFailed
+from facap.model.embed import kept
 from facap.progress import Progress, StageReport, check_failures
 from facap.schemas import OK, VERDICTS
 from facap.store import Manifest, Stage, Store, stage_key
 from facap.verify import answers
-from facap.verify.claims import claims
 from facap.verify.config import VerifyConfig
 from facap.verify.origin import Origin
 from facap.verify.ranks import Ranker, open_ranker, place_targets
@@ -50,11 +51,13 @@ def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
         )
     if config.ranks and ranker is None:
         progress.say("no ranks: there is no model with EMBEDDINGS of these IMAGES; evaluate_model makes them")
-    texts = answers.collect(store, config, needed(triplets, config), progress)
+    views = other_views(store, triplets) if config.views == "all" else {}
+    asked = needed(triplets, config) | {view: set() for others in views.values() for view in others}
+    texts = answers.collect(store, config, asked, progress)
     todo = _left(triplets, stage)
     if todo.num_rows:
         todo = place_targets(store, ranker, todo, config, progress)
-        _judge(todo, stage, Judge(texts, origin), triplets.num_rows, progress)
+        _judge(todo, stage, Judge(texts, origin, views), triplets.num_rows, progress)
     table = stage.read(["status", "faithfulness", "failed", "rank"])
     counts = Counter(table.column("status").to_pylist())
     check_failures("verify", dict(counts), config.max_failure_rate)
@@ -93,6 +96,21 @@ def needed(triplets: pa.Table, config: VerifyConfig) -> dict[str, set[str]]:
             for claim in claims(text, words):
                 asked[image[claim.of]].add(asked_as(claim.attribute, words))
     return asked
+
+
+def other_views(store: Store, triplets: pa.Table) -> dict[str, list[str]]:
+    """Of each picture of `triplets` the other kept pictures of its product."""
+    images = store.read("images", ["image_id", "product_id", "status", "duplicate_of"])
+    columns = (kept(images).column(name).to_pylist() for name in ("image_id", "product_id"))
+    product_of = dict(zip(*columns, strict=True))
+    pictures: dict[str, list[str]] = {}
+    for image_id, product_id in product_of.items():
+        pictures.setdefault(product_id, []).append(image_id)
+    mine = {*triplets.column("reference_id").to_pylist(), *triplets.column("target_id").to_pylist()}
+    return {
+        image_id: [view for view in pictures[product_of[image_id]] if view != image_id]
+        for image_id in mine & product_of.keys()
+    }
 
 
 def _inputs(store: Store, config: VerifyConfig, ranker: Ranker | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ claims nothing.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +61,24 @@ def claims(text: str, words: Taxonomy) -> list[Claim]:
         for side, holds in meant:
             found.setdefault(Claim(side, mention.attribute, mention.value, holds))
     return list(found)
+
+
+def denies(stated: Mapping[str, str], claim: Claim, words: Taxonomy) -> bool:
+    """Whether a description that states these attributes speaks against `claim`; silence does not."""
+    values = seen(claim, stated, words)
+    return bool(values) and (claim.value in values.split(", ")) != claim.holds
+
+
+def seen(claim: Claim, stated: Mapping[str, str], words: Taxonomy) -> str:
+    """What is stated of the claim's attribute, joined with ", ".
+
+    "navy" may be the main colour or the second one, as texts seldom say which; what is not there is looked
+    for in the attribute itself only.
+    """
+    names = [claim.attribute]
+    if claim.holds and claim.attribute in words.seconds:
+        names.append(words.seconds[claim.attribute])
+    return ", ".join(stated[name] for name in names if name in stated)
 
 
 def spread(text: str) -> str:
