@@ -93,7 +93,8 @@ def asked(server: Server, **changes: object) -> EndpointConfig:
 
 def captions_of(server: Server, **changes: object) -> CaptionConfig:
     """Captions by the server; whatever it answers is good enough."""
-    return CaptionConfig(model=NAME, chat=True, max_failure_rate=1.0, endpoint=asked(server), **changes)
+    settings = {"model": NAME, "chat": True, "max_failure_rate": 1.0, "check_category": False}
+    return CaptionConfig(**settings | {"endpoint": asked(server)} | changes)
 
 
 def texts_of(server: Server, **changes: object) -> ModifyConfig:
