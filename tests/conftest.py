@@ -13,7 +13,7 @@ from tests.annotation_server import FILES, asked_server, server  # noqa: F401  t
 
 # The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
 # looks for new ones, and for more of them.
-hypothesis.settings.register_profile("fixed", derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("fixed", derandomize=True)
 hypothesis.settings.register_profile("explore", max_examples=500)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 

@@ -1,7 +1,6 @@
 """The demo catalogue rendered, served and crawled for real, faults, failures and kills included."""
 
 import io
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,16 +19,11 @@ from facap.errors import ConfigError, StageFailed
 from facap.progress import Progress, StageReport
 from facap.schemas import OK
 from facap.store import Store
+from tests.processes import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 STATUS_OF = {"dead": "http_404", "not_an_image": "not_an_image", "truncated": "truncated"}  # others: ok
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def quiet(stage: str) -> Progress:
@@ -42,7 +36,7 @@ def shop(
 ) -> Iterator[tuple[Store, CatalogConfig]]:
     """A workspace with ITEMS of 40 demo products whose server is running."""
     store = Store(str(tmp_path_factory.mktemp("shop")))
-    config = CatalogConfig(num_products=40, port=free_port())
+    config = CatalogConfig(num_products=40, port=free_ports(1)[0])
     report = catalog.run(store, config, quiet("catalog"))
     assert report.rows_in == report.rows_out == 84 and not report.failures
     with serve_demo(store.folder("demo"), config.port, slow_s=0.5):

@@ -14,6 +14,7 @@ from facap.catalog.demo import FAULTS, _write_manifest, _write_truth, addresses
 from facap.catalog.demo_server import PAGE, serve_demo
 from facap.catalog.garments import ATTRIBUTES, sample_catalogue
 from facap.errors import ResourceError
+from tests.processes import free_ports
 
 
 @pytest.fixture
@@ -26,14 +27,6 @@ def folder(tmp_path: Path) -> Path:
     for line in lines:
         (tmp_path / line.file).write_bytes(line.file.encode() * 100)
     return tmp_path
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(url: str) -> tuple[int, str, bytes]:
@@ -71,7 +64,7 @@ def test_the_manifest_says_nothing_of_the_garments(folder: Path) -> None:
 
 def test_every_fault_is_played(folder: Path) -> None:
     truth = pq.read_table(folder / "truth.parquet").to_pylist()
-    with serve_demo(str(folder), free_port(), slow_s=0.01) as base:
+    with serve_demo(str(folder), free_ports(1)[0], slow_s=0.01) as base:
         assert b"Allow: /" in get(f"{base}/robots.txt")[2]
         assert get(f"{base}/images/../truth.parquet")[0] == 404
         for row in truth:
@@ -86,7 +79,7 @@ def test_every_fault_is_played(folder: Path) -> None:
 
 
 def test_one_server_a_folder_and_a_clear_word_about_a_taken_port(folder: Path, tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     with serve_demo(str(folder), port) as first, serve_demo(str(folder), port) as second:
         assert first == second == f"http://127.0.0.1:{port}"
         other = tmp_path / "other"
