@@ -29,7 +29,7 @@ test: style ## lint, types and every test
 	@# Starting an engine keeps one core busy, so two files of tests go side by side; what measures time comes last.
 	@nice .venv/bin/mypy & types=$$!; $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not alone"; tests=$$?; \
 		wait $$types && exit $$tests
-	@$(PY) -m pytest -m alone
+	@$(PY) -m pytest -m alone $$(grep -rl mark.alone tests)
 
 test-fast: setup ## the tests that start no engine, under a minute
 	@$(PY) -m pytest -m "not slow"

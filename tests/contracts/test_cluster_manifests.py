@@ -32,8 +32,10 @@ def strict(schema: Any) -> Any:
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    out = {key: strict(value) for key, value in schema.items() if not key.startswith("x-")}
-    if isinstance(schema.get("properties"), dict) and isinstance(schema.get("type"), str):
+    is_object = isinstance(schema.get("properties"), dict) and isinstance(schema.get("type"), str)
+    kept = {k: v for k, v in schema.items() if not k.startswith("x-") and not (is_object and k == "properties")}
+    out = {key: strict(value) for key, value in kept.items()}
+    if is_object:
         out["properties"] = {name: strict(part) for name, part in schema["properties"].items()}
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             out.setdefault("additionalProperties", False)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,40 +96,38 @@ def test_the_package_knows_neither_jobs_nor_the_serving_application(path: Path):
     assert outside == set()
 
 
-def imported_by(module: str) -> dict:
-    """What a fresh interpreter has after `import module`: loaded libraries, new files, new threads."""
+def imported_by(modules: list[str], folder: Path) -> dict[str, dict]:
+    """What a fresh interpreter in `folder` has after each import: loaded libraries, new files and handlers."""
     script = (
-        "import json, logging, os, sys, threading\n"
-        "before = set(os.listdir('.'))\n"
+        "import importlib, json, logging, os, sys\n"
         "handlers = list(logging.getLogger().handlers)\n"
-        f"import {module}\n"
-        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
-        "print(json.dumps({'heavy': heavy, 'files': sorted(set(os.listdir('.')) - before),\n"
-        "    'threads': threading.active_count() - 1,\n"
-        "    'handlers': len(logging.getLogger().handlers) - len(handlers),\n"
-        "    'ray': 'ray' in sys.modules and sys.modules['ray'].is_initialized()}))\n"
+        f"for module in {modules!r}:\n"
+        "    importlib.import_module(module)\n"
+        f"    heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "    print(json.dumps([module, {'heavy': heavy, 'files': os.listdir('.'),\n"
+        "        'handlers': len(logging.getLogger().handlers) - len(handlers),\n"
+        "        'ray': 'ray' in sys.modules and sys.modules['ray'].is_initialized()}]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": f"{FACAP.parent}:{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, env=environment
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 1, f"importing {module} printed: {lines[:-1]}"
-    return json.loads(lines[0])
+    assert len(lines) == len(modules), f"importing printed: {lines}"
+    return dict(json.loads(line) for line in lines)
 
 
-CONFIGS = [module_name(p) for p in [FACAP / "config.py", *sorted(FACAP.glob("*/config.py"))]]
+def test_settings_are_light_to_import(tmp_path: Path):
+    modules = [module_name(p) for p in [FACAP / "config.py", *sorted(FACAP.glob("*/config.py"))]]
+    seen = imported_by(modules, tmp_path)
+    assert {name: found["heavy"] for name, found in seen.items()} == {name: [] for name in modules}
 
 
-@pytest.mark.parametrize("module", CONFIGS)
-def test_settings_are_light_to_import(module: str):
-    assert imported_by(module)["heavy"] == []
-
-
-@pytest.mark.parametrize("module", [module_name(p) for p in sources(ROOT / "jobs")])
-def test_importing_a_job_does_nothing(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{FACAP.parent}:{ROOT}")
-    seen = imported_by(module)
-    assert (seen["files"], seen["handlers"], seen["ray"]) == ([], 0, False)
+def test_importing_a_job_does_nothing(tmp_path: Path):
+    modules = [module_name(p) for p in sources(ROOT / "jobs")]
+    for name, seen in imported_by(modules, tmp_path).items():
+        assert (seen["files"], seen["handlers"], seen["ray"]) == ([], 0, False), name
 
 
 @pytest.mark.parametrize("path", sources(ROOT / "jobs"), ids=short)

@@ -94,7 +94,7 @@ def losses(lines: list[str]) -> list[float]:
 
 def test_trains_and_the_model_loads(ray_session: None, tmp_path: Path) -> None:
     store = make_workspace(tmp_path / "work", 64)
-    config = TrainConfig(epochs=8, batch_size=16, checkpoint_every_steps=100)
+    config = TrainConfig(epochs=4, batch_size=8, checkpoint_every_steps=100)
     report = run(store, config, Progress("train"))
     assert report.rows_out == 64 and not report.reused
 

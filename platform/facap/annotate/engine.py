@@ -90,7 +90,8 @@ def generate(
     The number of rows in each block of `rows` is a multiple of `together`; rows that many at a time share
     a batch and come out in one block, in their order.
     """
-    prepare = _Prepare(request, config.sampling_params(), config.chat, with_image)
+    sampling = config.sampling_params()
+    prepare = _Prepare(request, sampling, config.chat, with_image)
     size = rows_at_a_time(config, together)
     if config.endpoint.url:
         endpoint.check(config)
@@ -98,7 +99,10 @@ def generate(
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError("vLLM is not installed; install facap[cpu] or facap[gpu]")
     from ray.data.llm import build_processor
+    from vllm.sampling_params import RequestOutputKind
 
+    # one answer when it is whole; else the actor makes and drops one after every token
+    prepare.sampling = sampling | {"output_kind": RequestOutputKind.FINAL_ONLY}
     processor = build_processor(_processor_config(config, size), preprocess=prepare)
     return processor(rows).map(_Answer(config.max_tokens))
 

@@ -96,7 +96,7 @@ def embed_queries(
     embedded = images.map_batches(
         EmbedQueries,
         fn_constructor_args=(model_folder, base, asked, workers.batch_size),
-        **workers.pool(),
+        **workers.pool(sum(map(len, asked.values()))),
     )
     batch: Any
     for batch in embedded.iter_batches(batch_format="pyarrow", batch_size=None):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 VERSION = 2
 BASE, TRAINED = "base_embeddings", "embeddings"
 COLUMNS = ["image_id", "item_id", "product_id", "category", "status", "duplicate_of", "bytes"]
+ROWS_WORTH_AN_ACTOR = 1000
 UNDECODABLE = "undecodable"  # in the manifest's `extra`: kept pictures that have no row
 
 
@@ -64,11 +65,15 @@ class Workers:
     batch_size: int = 64
     rows_per_part: int = 512  # what a kill can lose
 
-    def pool(self) -> dict[str, Any]:
-        """The arguments of `map_batches` by which Ray Data starts them and hands each a part at a time."""
+    def pool(self, num_rows: int) -> dict[str, Any]:
+        """The arguments of `map_batches` by which Ray Data starts them and hands each a part at a time.
+
+        No more of them than `num_rows` pictures are worth: one costs ten seconds of a core before its first.
+        """
         from ray.data import ActorPoolStrategy
 
-        actors = ActorPoolStrategy(min_size=1, max_size=self.num_actors, initial_size=self.num_actors)
+        size = max(1, min(self.num_actors, -(-num_rows // ROWS_WORTH_AN_ACTOR)))
+        actors = ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
         # A part is split by its actor: the same batches, hence bits, every time.
         return {"compute": actors, "num_cpus": self.cpus, "batch_format": "pyarrow", "batch_size": None}
 
@@ -141,7 +146,7 @@ def _embed(
     embedded = todo.map_batches(
         EmbedPictures,
         fn_constructor_args=(model, workers.torch_threads, workers.batch_size),
-        **workers.pool(),
+        **workers.pool(total),
     )
     write_rows(embedded, stage, total, progress, rows_per_part=workers.rows_per_part)
 
