@@ -33,7 +33,9 @@ def strict(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     is_object = isinstance(schema.get("properties"), dict) and isinstance(schema.get("type"), str)
-    kept = {k: v for k, v in schema.items() if not k.startswith("x-") and not (is_object and k == "properties")}
+    kept = {
+        k: v for k, v in schema.items() if not k.startswith("x-") and not (is_object and k == "properties")
+    }
     out = {key: strict(value) for key, value in kept.items()}
     if is_object:
         out["properties"] = {name: strict(part) for name, part in schema["properties"].items()}

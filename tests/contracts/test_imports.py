@@ -97,7 +97,7 @@ def test_the_package_knows_neither_jobs_nor_the_serving_application(path: Path):
 
 
 def imported_by(modules: list[str], folder: Path) -> dict[str, dict]:
-    """What a fresh interpreter in `folder` has after each import: loaded libraries, new files and handlers."""
+    """What a fresh interpreter in `folder` has after each import: libraries, new files and handlers."""
     script = (
         "import importlib, json, logging, os, sys\n"
         "handlers = list(logging.getLogger().handlers)\n"
