@@ -29,8 +29,8 @@ from facap.crawl.config import CrawlConfig
 from facap.progress import Progress
 from facap.store import Store
 
-SIZES = (160, 120, 60, 20)  # pictures of each host: about eight seconds at RATE
-RATE = 20.0
+SIZES = (160, 120, 60, 20)  # pictures of each host: about four seconds at RATE
+RATE = 40.0
 KINDS = ("picture",) * 7 + ("moved", "missing", "picture")
 CONFIG = CrawlConfig(allow_networks=("127.0.0.0/8",), max_rate_per_host=RATE, num_workers=2, batch_size=8)
 TIMEOUT_S = 300

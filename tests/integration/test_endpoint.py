@@ -21,7 +21,7 @@ from tests.annotation_server import KEY, NAME, VARIABLE, Server, asked, captions
 from tests.processes import kill_everything, kill_when
 
 pytestmark = pytest.mark.slow
-NUM_IMAGES = 256
+NUM_IMAGES = 320
 
 
 def job_flags(workspace: Path, stage: str, config: CaptionConfig | ModifyConfig) -> dict[str, object]:
@@ -85,7 +85,7 @@ def test_texts_of_a_killed_job_are_all_there_once(
         if a != b
     ]
     put(store, "pairs", PAIRS, [pair | {"similarity": 0.5} for pair in pairs])
-    config = texts_of(asked_server, max_tokens=32)
+    config = texts_of(asked_server, max_tokens=64)
     flags = job_flags(workspace, "modify", config)
     job = processes.start("jobs.write_modifications", flags, log)
     kill_when(job, processes.half_done(workspace, "triplets"), log, timeout_s=200)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from facap.annotate import caption_pipeline, modify_pipeline
-from facap.annotate.config import CaptionConfig, ModifyConfig
+from facap.annotate.config import CaptionConfig
 from facap.annotate.origin import Origin, rendered_hash
 from facap.catalog import wording
 from facap.catalog.drawing import render, sample_view
@@ -21,6 +21,7 @@ from facap.triplets.config import PairsConfig
 from facap.triplets.formats import fashion_iq
 from facap.triplets.formats.entries import Part
 from jobs.import_triplets import decoder
+from tests.annotation_server import Server, texts_of
 from tests.formats_data import load, save
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -70,8 +71,8 @@ def put_captions(store: Store, told: dict[tuple[str, str], str]) -> None:
     stage.commit(config={}, inputs={})
 
 
-def test_every_image_of_the_lists_is_captioned_paired_and_written_about(tmp_path: Path):
-    """Captions are at hand from before, so that one engine does; test_annotate asks the captioner."""
+def test_every_image_of_the_lists_is_captioned_paired_and_written_about(tmp_path: Path, asked_server: Server):
+    """Captions are at hand from before, and what the texts say does not matter here."""
     told = write_dataset(tmp_path / "fiq")
     store = Store(str(tmp_path / "workspace"))
     images = str(tmp_path / "fiq" / "images")
@@ -86,7 +87,7 @@ def test_every_image_of_the_lists_is_captioned_paired_and_written_about(tmp_path
     ids = {(row["category"], row["name"]): row["image_id"] for row in store.read("galleries").to_pylist()}
     assert sorted(pair["reference_id"] for pair in pairs) == sorted(ids.values())
     assert {pair["split"] for pair in pairs} == {"val"}
-    report = modify_pipeline.run(store, ModifyConfig(max_failure_rate=0.9), Progress("modify"))
+    report = modify_pipeline.run(store, texts_of(asked_server, max_tokens=40), Progress("modify"))
     assert report.rows_in == 26
 
     exported = save(store, tmp_path / "out", "fashion_iq", name="enhanced")
