@@ -50,17 +50,24 @@ def main() -> None:
         job(store, "verify_triplets", "--verify.ranks", "false")
         found = detection(store, kinds, args.min_faithfulness)
         print(json.dumps(found), flush=True)
-        settings = ["--train.seed", str(args.seed)]
-        figures: dict[str, Any] = {}
-        kept = found["train_triplets_kept"]
-        epochs = {"corrupted": args.epochs, "filtered": round(args.epochs * found["train_triplets"] / kept)}
-        for name, number in epochs.items():
-            chosen = ["--train.min_faithfulness", str(args.min_faithfulness)] if name == "filtered" else []
-            job(store, "train_fashionblip2", *settings, "--train.epochs", str(number), *chosen)
-            job(store, "evaluate_model")
-            figures |= recall(store, name) | {f"epochs_{name}": number}
-            figures[f"steps_{name}"] = store.require("model").extra["steps"]
-        print(json.dumps(found | figures))
+        print(json.dumps(found | trained(store, found, args.epochs, args.min_faithfulness, args.seed)))
+
+
+def trained(store: Store, found: Mapping[str, Any], epochs: int, least: float, seed: int) -> dict[str, Any]:
+    """R@10 after training on all of `store`'s triplets and on those that a filter at `least` keeps.
+
+    `found` is what `detection` says of it. Both take as many steps, the second with more than `epochs` passes.
+    """
+    figures: dict[str, Any] = {}
+    more = round(epochs * found["train_triplets"] / found["train_triplets_kept"])
+    for name, number in {"corrupted": epochs, "filtered": more}.items():
+        chosen = ["--train.min_faithfulness", str(least)] if name == "filtered" else []
+        flags = ["--train.seed", str(seed), "--train.epochs", str(number), *chosen]
+        job(store, "train_fashionblip2", *flags)
+        job(store, "evaluate_model")
+        figures |= recall(store, name) | {f"epochs_{name}": number}
+        figures[f"steps_{name}"] = store.require("model").extra["steps"]
+    return figures
 
 
 def prepare(source: Store, folder: Path) -> Store:

@@ -22,7 +22,7 @@ from facap.train.config import TrainConfig
 from tests import processes
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCTS = 200
+PRODUCTS = 150
 SETTINGS = {
     "catalog.num_products": PRODUCTS,
     "crawl.batch_size": 64,

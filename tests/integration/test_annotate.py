@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from tokenizers import Tokenizer
 
-from facap.annotate import caption_pipeline, engine, modify_pipeline, prompts, structured, taxonomy
+from facap.annotate import caption_pipeline, modify_pipeline, prompts, structured, taxonomy
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
 from facap.annotate.origin import Origin, rendered_hash, repaired_hash
 from facap.errors import StageFailed
@@ -43,15 +43,13 @@ def test_a_killed_caption_stage_is_finished(
     asked_server: Server,
     ray_session: None,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture,
 ) -> None:
     """Resuming, a broken picture, what is recorded and printed, and a finished version with another prompt
     for tops, whose captions of dresses are taken over."""
-    monkeypatch.setattr(engine, "ROWS_PER_PART", 6)
     own = tmp_path / "tops.jinja"
     own.write_text("a picture of a")
-    config = captions_of(asked_server, templates={"top": str(own)})
+    config = captions_of(asked_server, templates={"top": str(own)}, engine=EngineConfig(rows_per_part=6))
     before = [answered_caption(n, captions_of(asked_server)) for n in [*range(8, 12), *TOPS]]
     put(store, "captions", CAPTIONS, before, parts=2)
     stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
@@ -130,12 +128,10 @@ def test_modifications(
     asked_server: Server,
     tmp_path: Path,
     ray_session: None,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
     """Of each pair's three texts one is kept, across parts, batches and a killed run; then those that are too
     long are asked for again."""
-    monkeypatch.setattr(engine, "ROWS_PER_PART", 12)
     store = Store(str(tmp_path))
     captions = [caption_row(n, f"a {COLOURS[n % 5]} dress with long sleeves") for n in range(7)]
     put(store, "captions", CAPTIONS, [*captions, caption_row(7, None)])
@@ -152,7 +148,7 @@ def test_modifications(
         max_chars=30,
         max_tokens=16,  # the captioner has room for 160 in all
         retries=1,
-        engine=EngineConfig(batch_size=8),
+        engine=EngineConfig(batch_size=8, rows_per_part=12),
     )
     inputs = {name: store.fingerprint(name) for name in ("pairs", "captions")}
     stage = store.stage("triplets", TRIPLETS, modify_pipeline.key(config, **inputs))

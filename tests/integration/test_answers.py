@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from facap.annotate import engine
+from facap.annotate.config import EngineConfig
 from facap.progress import Progress
 from facap.schemas import ANSWERS, IMAGES, from_rows
 from facap.store import Store, fingerprint
@@ -22,9 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 def test_a_killed_run_asks_only_what_is_left(
-    asked_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    asked_server: Server, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(engine, "ROWS_PER_PART", 8)
     question = tmp_path / "short.jinja"  # the captioner's context is too small for the shipped one
     question.write_text("what {{ attribute }} has the {{ category }}")
     config = VerifyConfig(
@@ -35,6 +34,7 @@ def test_a_killed_run_asks_only_what_is_left(
         max_failure_rate=1.0,
         max_tokens=24,
         endpoint=asked(asked_server),
+        engine=EngineConfig(rows_per_part=8),
     )
     store = Store(str(tmp_path / "work"))
     pairs = drawn_pairs()[:8]

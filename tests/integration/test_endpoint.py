@@ -21,13 +21,15 @@ from tests.annotation_server import KEY, NAME, VARIABLE, Server, asked, captions
 from tests.processes import kill_everything, kill_when
 
 pytestmark = pytest.mark.slow
-NUM_IMAGES = 320
+NUM_IMAGES = 160
+SMALL = EngineConfig(batch_size=16, rows_per_part=16)
 
 
 def job_flags(workspace: Path, stage: str, config: CaptionConfig | ModifyConfig) -> dict[str, object]:
     """The flags by which a job gets the settings of `config`."""
     given = config.model_dump(exclude_unset=True)
-    given |= {f"endpoint.{name}": value for name, value in given.pop("endpoint").items()}
+    for part in ("endpoint", "engine"):
+        given |= {f"{part}.{name}": value for name, value in given.pop(part).items()}
     return {"workspace": workspace} | {f"{stage}.{name}": value for name, value in given.items()}
 
 
@@ -45,7 +47,7 @@ def test_captions_of_a_killed_job_are_those_of_the_model(
     rows = [image_row(n) for n in range(NUM_IMAGES)]
     rows[3]["bytes"] = b"\xff\xd8 not a picture"
     put(store, "images", IMAGES, rows, parts=3)
-    config = captions_of(asked_server)
+    config = captions_of(asked_server, engine=SMALL)
     flags = job_flags(workspace, "caption", config)
     job = processes.start("jobs.caption_images", flags, log)
     kill_when(job, processes.half_done(workspace, "captions"), log, timeout_s=200)
@@ -85,7 +87,7 @@ def test_texts_of_a_killed_job_are_all_there_once(
         if a != b
     ]
     put(store, "pairs", PAIRS, [pair | {"similarity": 0.5} for pair in pairs])
-    config = texts_of(asked_server, max_tokens=64)
+    config = texts_of(asked_server, max_tokens=64, engine=SMALL)
     flags = job_flags(workspace, "modify", config)
     job = processes.start("jobs.write_modifications", flags, log)
     kill_when(job, processes.half_done(workspace, "triplets"), log, timeout_s=200)
@@ -128,7 +130,7 @@ def test_what_is_wrong_with_the_server_is_one_sentence(
         modify_pipeline.run(store, long.model_copy(update={"max_failure_rate": 0.5}), Progress("modify"))
 
     stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
-    small = config.model_copy(update={"engine": EngineConfig(batch_size=16)})
+    small = config.model_copy(update={"engine": SMALL})
     killer = processes.after(lambda: any(stage.parts("part-")), lambda: kill_everything(server.process))
     with pytest.raises(StageFailed, match="does not answer"):
         caption_pipeline.run(store, small, Progress("caption"))

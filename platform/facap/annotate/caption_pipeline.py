@@ -58,7 +58,7 @@ def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
         with engine.quiet(), engine.explained("caption"):
             answers = engine.generate(read_images(store, item_ids), config, ask, with_image=True)
             rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
-            write_rows(rows, stage, kept.num_rows, progress, engine.ROWS_PER_PART)
+            write_rows(rows, stage, kept.num_rows, progress, config.engine.rows_per_part)
 
     if todo:
         progress.say(f"{config.model} describes {len(todo):,} images; {engine.starting(config)}")

@@ -46,6 +46,9 @@ class EngineConfig(StageConfig):
     batch_size: int = Field(
         64, ge=1, description="rows handed to an engine at once; small loses less when one fails"
     )
+    rows_per_part: int = Field(
+        128, ge=1, description="finished answers that a kill can lose: two seconds' work of the small models"
+    )
     max_num_seqs: int = Field(128, ge=1, description="sequences an engine decodes at once")
     cpu_threads: int = Field(1, ge=1, description="OpenMP threads of an engine, device=cpu only")
     hourly_cost: float = Field(

@@ -41,7 +41,6 @@ WRITTEN = (
     "prompt_tokens",
     "written_tokens",
 )  # of an answer, as rows keep it
-ROWS_PER_PART = 128  # what a kill can lose of finished answers: two seconds' work
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,12 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     todo = _without(ready, stage) if carried else ready
 
     def write(pairs_asked: list[dict], ask: Callable[[dict], Request | Refusal], candidates: int) -> None:
-        size = max(1, engine.ROWS_PER_PART // candidates)
+        size = max(1, config.engine.rows_per_part // candidates)
         with engine.quiet(), engine.explained("modify"):
             asked = _dataset(pairs_asked, size).flat_map(Copies(candidates))
             answers = engine.generate(asked, config, ask, with_image=False, together=candidates)
             rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
-            write_rows(rows, stage, len(pairs), progress, engine.ROWS_PER_PART)
+            write_rows(rows, stage, len(pairs), progress, config.engine.rows_per_part)
 
     if todo:
         progress.say(f"{config.model} writes {len(todo):,} texts; {engine.starting(config)}")

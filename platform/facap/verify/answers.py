@@ -83,7 +83,7 @@ def _ask(store: Store, config: VerifyConfig, asked: dict[str, set[str]], progres
                 rows = images.map_batches(_Questions(todo), batch_format="pyarrow", batch_size=None)
                 answers = engine.generate(rows, config, _Ask(origin), with_image=True)
                 judged = answers.map_batches(_Judge(origin), batch_format="pyarrow", batch_size=None)
-                write_rows(judged, stage, len(questions), progress, engine.ROWS_PER_PART)
+                write_rows(judged, stage, len(questions), progress, config.engine.rows_per_part)
         finish("verify", stage, config, inputs, len(questions), meter)
     texts: Texts = {}
     for row in store.read("answers", ["image_id", "attribute", "answer", "status"]).to_pylist():
