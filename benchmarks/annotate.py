@@ -6,8 +6,8 @@
 over those of `LLM.generate` on the same pictures (raw_captions.py). `engine_busy`: how much of its one core
 the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
 quickstart.py. `..._verified`: of the texts that verification by all views of the products confirms.
-`corruption_auroc`: verification against texts that were made wrong. `r10_...`: training on those, with and without the
-filter, see verify.py.
+`corruption_auroc`: verification against texts that were made wrong. `r10_...`: training on those, with and
+without the filter, see verify.py.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def verified(store: Store) -> dict[str, Any]:
 
 
 def corruption(store: Store, folder: Path) -> dict[str, Any]:
-    """How well faithfulness finds a fifth of the texts, made wrong, and what training gains by leaving them out."""
+    """How well faithfulness finds a fifth of the texts, made wrong, and R@10 with and without them."""
     folder.mkdir()
     corrupted = verify.prepare(store, folder)
     kinds = verify.write_corrupted(store, corrupted, garments(store), share=0.2, seed=0)

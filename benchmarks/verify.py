@@ -54,9 +54,9 @@ def main() -> None:
 
 
 def trained(store: Store, found: Mapping[str, Any], epochs: int, least: float, seed: int) -> dict[str, Any]:
-    """R@10 after training on all of `store`'s triplets and on those that a filter at `least` keeps.
+    """R@10 after training on all triplets of `store` and on those that a filter at `least` keeps.
 
-    `found` is what `detection` says of it. Both take as many steps, the second with more than `epochs` passes.
+    `found` is what `detection` says of it. Both take as many steps, the latter with over `epochs` passes.
     """
     figures: dict[str, Any] = {}
     more = round(epochs * found["train_triplets"] / found["train_triplets_kept"])
