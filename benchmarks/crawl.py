@@ -129,7 +129,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of photographs")
-    parser.add_argument("--passes", type=int, default=60, help="addresses of each photograph")
+    parser.add_argument("--passes", type=int, default=40, help="addresses of each photograph")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each crawler, in turn")
     given = parser.parse_args()
     files = photos(given.photos)
