@@ -120,6 +120,12 @@ def test_a_text_may_not_claim_what_a_caption_denies(text: str, denied: str | Non
     assert denied is None or f"denies '{denied}'" in (parsed.error or "")
 
 
+def test_attributes_that_came_with_the_captions_count_more_than_their_words() -> None:
+    stated = {"colour": "red"}, {"colour": "green"}
+    assert parsing.parse_modification("make it green", RED, NAVY, stated=stated).status == OK
+    assert parsing.parse_modification("make it navy", RED, NAVY, stated=stated).status == "contradiction"
+
+
 def test_a_length_that_is_said_short_is_no_contradiction() -> None:
     before, after = "navy pants with a cropped length", "navy pants with a full length"
     assert parsing.parse_modification("change the length from cropped to full", before, after).status == OK

@@ -31,7 +31,7 @@ from facap.store import Stage, Store
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 3
+VERSION = 4
 _PAIR = ("reference_id", "target_id", "category", "split")
 
 
@@ -200,6 +200,7 @@ class _Judge:
             cut_off=answer["cut_off"],
             max_chars=self.config.max_chars,
             words=taxonomy.load(self.config.taxonomy),
+            stated=_stated(answer),
         )
         return row | {
             "modification": parsed.text,
@@ -207,3 +208,9 @@ class _Judge:
             "status": parsed.status,
             "error": parsed.error,
         }
+
+
+def _stated(row: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]] | None:
+    """The attributes of reference and target; None if a caption came without."""
+    reference, target = (dict(json.loads(row[f"{side}_attributes"])) for side in ("reference", "target"))
+    return (reference, target) if reference and target else None

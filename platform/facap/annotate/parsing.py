@@ -107,8 +107,12 @@ def parse_modification(
     cut_off: bool = False,
     max_chars: int = 400,
     words: Taxonomy | None = None,
+    stated: tuple[dict[str, str], dict[str, str]] | None = None,
 ) -> Parsed:
-    """The modification text in `raw`, judged against the two captions that it was written from."""
+    """The modification text in `raw`, judged against the two captions that it was written from.
+
+    `stated`: the attributes of reference and target, where captions came with some; else those they name.
+    """
     text = clean(raw)
     fault = _fault(text, cut_off, max_chars)
     if fault:
@@ -121,7 +125,8 @@ def parse_modification(
     if _plain(text) in _no_change():
         return Parsed("identical", f"the text asks for no change: {short(text)}")
     known = words or taxonomy.load()
-    reference, target = known.attributes(reference_caption), known.attributes(target_caption)
+    named = known.attributes(reference_caption), known.attributes(target_caption)
+    reference, target = stated or named
     for claim in claims(text, known):
         if denies(target if claim.of == "target" else reference, claim, known):
             return Parsed("contradiction", f"the caption denies '{claim}': {short(text)}")

@@ -19,6 +19,6 @@ class EvaluateConfig(StageConfig):
     bootstrap_samples: int = Field(1000, ge=100, description="resamples of the queries for an interval")
     confidence: float = Field(0.95, gt=0, lt=1, description="coverage of the intervals")
     seed: int = Field(0, ge=0, description="of the resampling")
-    num_workers: int = Field(2, ge=1, description="Ray actors that embed, one CPU each")
+    num_workers: int = Field(2, ge=1, description="most Ray actors that embed; one for each 1,000 images")
     batch_size: int = Field(64, ge=1, description="images or queries embedded at once")
     mlflow_uri: str = Field("", description="tracking server; empty: SQLite in the workspace")

@@ -21,7 +21,7 @@ class IndexConfig(StageConfig):
         "ivf_sq8 reads a few clusters of them, hnsw and ivf_pq trade further",
     )
     batch_size: int = Field(64, ge=1, description="pictures a forward pass")
-    num_actors: int = Field(1, ge=1, description="encoders that embed at the same time")
+    num_actors: int = Field(1, ge=1, description="most encoders side by side; one for each 1,000 images")
     actor_cpus: float = Field(1, gt=0, description="CPU cores that Ray sets aside for one encoder")
     torch_threads: int = Field(2, ge=1, description="threads of one encoder on a CPU")
     rows_per_part: int = Field(512, ge=1, description="rows that a kill can lose")

@@ -33,7 +33,7 @@ class PairsConfig(StageConfig):
     max_failure_rate: float = Field(
         0.5, ge=0, le=1, description="share of captioned images that may end without a pair"
     )
-    num_workers: int = Field(2, ge=1, description="Ray actors that embed images, one CPU each")
+    num_workers: int = Field(2, ge=1, description="most Ray actors that embed; one for each 1,000 images")
     batch_size: int = Field(64, ge=1, description="images embedded at once")
 
     @model_validator(mode="after")

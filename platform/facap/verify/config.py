@@ -39,7 +39,7 @@ class VerifyConfig(CaptionConfig):
         True,
         description="rank targets by the trained model of the workspace, if it is there and evaluated",
     )
-    num_workers: int = Field(2, ge=1, description="Ray actors that embed the texts for the ranks")
+    num_workers: int = Field(2, ge=1, description="most Ray actors that embed texts; one for each 1,000")
     batch_size: int = Field(64, ge=1, description="texts embedded at once")
     mlflow_uri: str = Field("", description="tracking server; empty: SQLite in the workspace")
 
