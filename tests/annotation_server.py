@@ -21,7 +21,13 @@ from facap.model import checkpoints
 from tests import processes
 from tests.processes import kill_everything
 
-FILES = ("test_annotate.py", "test_answers.py", "test_endpoint.py", "test_reannotation.py")
+FILES = (
+    "test_annotate.py",
+    "test_answers.py",
+    "test_endpoint.py",
+    "test_reannotation.py",
+    "test_server_faults.py",
+)  # in this order, which is that of their names
 NAME, KEY, VARIABLE = "tiny", "open-sesame", "SHOP_API_KEY"
 START_TIMEOUT_S = 240
 PROMPT_ONLY = "{% for message in messages %}{{ message['content'] }}{% endfor %}"

