@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from facap.catalog import wording
+from facap.index import pipeline as index_pipeline
+from facap.index.config import IndexConfig
 from facap.progress import Progress
+from facap.registry.config import RegistryConfig
+from facap.registry.versions import load_champion
 from facap.store import Store
 from facap.tracking import open_client
 from facap.train import pipeline as train_pipeline
@@ -134,9 +138,9 @@ def test_killed_in_two_stages_it_ends_with_every_row_once(tmp_path: Path, ports:
     # so it is with the whole: a changed setting of the index redoes the index and nothing else
     kept_ones = ("images", "captions", "triplets", "model", "embeddings")
     before = {name: store.require(name).fingerprint for name in kept_ones}
-    flags = {"workspace": workspace, "index.kind": "hnsw"}
-    process = processes.start("jobs.build_index", flags, workspace.parent / "index.txt")
-    assert process.wait(timeout=300) == 0, (workspace.parent / "index.txt").read_text()
+    model = load_champion(client, RegistryConfig().name, store.path("champions"))
+    hnsw = IndexConfig(kind="hnsw")
+    assert not index_pipeline.run(store, hnsw, Progress("index"), model.path, model.version).reused
     assert before == {name: store.require(name).fingerprint for name in before}
     assert store.require("index").extra["kind"] == "hnsw"
 

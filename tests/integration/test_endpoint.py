@@ -64,7 +64,7 @@ def test_captions_of_a_killed_job_are_those_of_the_model(
     folder = checkpoints.resolve("facap/tiny-captioner")
     model = Blip2ForConditionalGeneration.from_pretrained(folder).float().eval()
     pictures = {row["item_id"]: row["bytes"] for row in store.read("images").to_pylist()}
-    some = good[:40]
+    some = good[:16]
     pixels = np.stack([np.asarray(square(decode(pictures[row["item_id"]]), 128)) for row in some])
     wanted = captioner.generate(model, AutoTokenizer.from_pretrained(folder), pixels)
     assert [row["raw"].strip() for row in some] == [text.strip() for text in wanted]
