@@ -110,7 +110,11 @@ def test_killed_in_two_stages_it_ends_with_every_row_once(tmp_path: Path, ports:
         int(line.rsplit(" ", 1)[1]) for line in log.splitlines() if "resumed from the checkpoint" in line
     ]
     assert len(resumed) == 2 and min(resumed) >= SETTINGS["train.checkpoint_every_steps"], resumed
-    trained = store.require("model").extra
+    manifest = store.require("model")
+    files = {f"data-{manifest.key}/{name}" for name in ("config.json", "model.safetensors")}
+    assert files <= set(manifest.files)
+    trained = manifest.extra
+    assert trained["ranks"] == 2 and "val_recall_at_10" in trained["metrics"]
     assert trained["steps"] > max(resumed)
     losses = [
         float(line.split(" epoch loss ")[1].split()[0]) for line in log.splitlines() if " epoch loss " in line

@@ -198,7 +198,7 @@ _PIECES = st.sampled_from(
 
 
 @given(st.lists(_PIECES | st.text(max_size=5), max_size=40), st.booleans())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=300)
 def test_any_mixture_is_lines_or_one_reason(pieces: list[str], rooted: bool) -> None:
     text = "".join(pieces)
     if rooted:

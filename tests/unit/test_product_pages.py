@@ -227,7 +227,7 @@ _JSON = st.recursive(
 
 
 @given(_JSON)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=150)
 def test_any_json_gives_lines_or_reasons(value: Any) -> None:
     block = {**value, **PRODUCT} if isinstance(value, dict) else value
     for body in (page(value), page(block)):

@@ -125,8 +125,7 @@ def parse_modification(
     if _plain(text) in _no_change():
         return Parsed("identical", f"the text asks for no change: {short(text)}")
     known = words or taxonomy.load()
-    named = known.attributes(reference_caption), known.attributes(target_caption)
-    reference, target = stated or named
+    reference, target = stated or (known.attributes(reference_caption), known.attributes(target_caption))
     for claim in claims(text, known):
         if denies(target if claim.of == "target" else reference, claim, known):
             return Parsed("contradiction", f"the caption denies '{claim}': {short(text)}")
