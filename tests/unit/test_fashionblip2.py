@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
-from transformers import Blip2Config, Blip2ForImageTextRetrieval
+from transformers import Blip2ForImageTextRetrieval
 
 from facap.errors import ConfigError, FacapError, ModelMissing
 from facap.model.adapters import Adapter
@@ -21,42 +21,7 @@ from facap.model.fashionblip2 import FashionBlip2
 from facap.model.matching import Matching, flatten, group_average, score
 from facap.model.saved import load_pretrained, save_pretrained
 from facap.model.text import Tokens
-from facap.model.tiny import build_tokenizer
-
-TEXTS = ["make it red and shorter", "longer sleeves", "a plain navy one without the collar"]
-
-
-def random_base(vocab_size: int) -> Blip2ForImageTextRetrieval:
-    """A BLIP-2 of a few thousand random parameters, every one of them different from zero."""
-    torch.manual_seed(0)
-    config = Blip2Config(
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "image_size": 32,
-            "patch_size": 8,
-        },
-        qformer_config={
-            "vocab_size": vocab_size,
-            "hidden_size": 24,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "intermediate_size": 40,
-            "encoder_hidden_size": 32,
-            "cross_attention_frequency": 2,
-            "max_position_embeddings": 72,
-            "use_qformer_text_input": True,
-        },
-        num_query_tokens=8,
-        image_text_hidden_size=20,
-    )
-    model = Blip2ForImageTextRetrieval(config).float().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.2)
-    return model
+from tests.blip2 import BERT_BASE, TEXTS, VIT_G, save_base, settings
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,20 +35,12 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = build_tokenizer(TEXTS)
-    random_base(len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
 def hf(base_folder: Path) -> Blip2ForImageTextRetrieval:
     return Blip2ForImageTextRetrieval.from_pretrained(base_folder).eval()
-
-
-def settings(base_folder: Path, **changes: object) -> FashionBlip2Config:
-    return FashionBlip2Config(base=str(base_folder), match_dim=16, num_match_tokens=6, **changes)  # type: ignore[arg-type]
 
 
 def pictures(count: int) -> list[PIL.Image.Image]:
@@ -96,17 +53,10 @@ def test_fresh_adapter_is_the_identity() -> None:
     assert torch.equal(Adapter(12, 4, "gelu")(x), x)
 
 
-@pytest.mark.parametrize("placement", ["mlp", "attention", "both"])
-@pytest.mark.parametrize("blocks", [0, 1, None])
-def test_starts_at_blip2(
-    base_folder: Path, hf: Blip2ForImageTextRetrieval, placement: str, blocks: int | None
-) -> None:
+def assert_starts_at_blip2(model: FashionBlip2, hf: Blip2ForImageTextRetrieval, folder: Path) -> None:
     """Image states, both Q-Former paths and so the ITC and ITM heads are Hugging Face's, to 1e-5."""
-    model = FashionBlip2.from_base(
-        settings(base_folder, adapter_placement=placement, adapter_blocks=blocks)
-    ).eval()
-    pixels = torch.randn(3, 3, 32, 32)
-    ids, mask = Tokens.load(str(base_folder), 64)(TEXTS)
+    pixels = torch.randn(3, 3, model.image_px, model.image_px)
+    ids, mask = Tokens.load(str(folder), 64)(TEXTS)
     with torch.inference_mode():
         itm = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=True)
         itc = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=False)
@@ -116,6 +66,24 @@ def test_starts_at_blip2(
     torch.testing.assert_close(image, itm.vision_model_output[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours_itm, itm.logits_per_image, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours_itc, itc.image_embeds, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("placement", ["mlp", "attention", "both"])
+@pytest.mark.parametrize("blocks", [0, 1, None])
+def test_starts_at_blip2(
+    base_folder: Path, hf: Blip2ForImageTextRetrieval, placement: str, blocks: int | None
+) -> None:
+    changes = {"adapter_placement": placement, "adapter_blocks": blocks}
+    assert_starts_at_blip2(FashionBlip2.from_base(settings(base_folder, **changes)).eval(), hf, base_folder)
+
+
+@pytest.mark.slow
+def test_starts_at_blip2_with_the_shape_of_vit_g(tmp_path: Path) -> None:
+    """The published checkpoints' widths, heads, patches and 32 query tokens, at two blocks of each."""
+    save_base(tmp_path, vision=VIT_G, qformer=BERT_BASE, num_query_tokens=32)
+    hf = Blip2ForImageTextRetrieval.from_pretrained(tmp_path).eval()
+    model = FashionBlip2.from_base(settings(tmp_path, adapter_blocks=None)).eval()
+    assert_starts_at_blip2(model, hf, tmp_path)
 
 
 def test_padding_changes_nothing(base_folder: Path) -> None:

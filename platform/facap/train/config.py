@@ -40,6 +40,21 @@ class TrainConfig(StageConfig):
     reference_negatives: bool = Field(
         True, description="the batch's reference pictures are candidates too, so that none returns itself"
     )
+    two_way: bool = Field(
+        True, description="targets have to find their queries too; false: queries their targets only"
+    )
+    hardness: float = Field(
+        0.0,
+        ge=0,
+        le=5,
+        description="above 0, negatives that are nearly right weigh more, by exp(hardness * logit)",
+    )
+    micro_batch: int = Field(
+        0,
+        ge=0,
+        description="triplets of a worker whose activations are in memory at once, in two passes that give"
+        " the gradients of one; 0: those of the whole step, in one pass",
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; weights stay fp32")
     seed: int = Field(0, description="of fresh weights, row order and dropout")
@@ -77,6 +92,7 @@ NOT_IN_KEY = {
     "device",
     "cache_trunk",
     "decode_once",
+    "micro_batch",
     "checkpoint_every_steps",
     "reshard_after_forward",
 }

@@ -24,8 +24,8 @@ from facap.model.text import Tokens
 from facap.train import checkpoint
 from facap.train.config import TrainConfig
 from facap.train.feed import Pictures, epoch_batches, read_rows
-from facap.train.loss import global_loss
-from facap.train.sharding import device_mesh, local_numbers, shard, whole
+from facap.train.sharding import device_mesh, local_numbers, shard
+from facap.train.step import train_step
 from facap.train.validation import recall_at_10
 
 SUMMARY = "training.json"  # beside the model, written last: its metrics, steps and ranks
@@ -84,46 +84,6 @@ def trunk_states(model: FashionBlip2, pictures: Pictures, rank: int, ranks: int)
     for piece in states.split(256):
         dist.all_reduce(piece)
     return states
-
-
-def train_step(
-    model: FashionBlip2,
-    optimizer: torch.optim.Optimizer,
-    batch: dict[str, list[Any]],
-    pictures: Pictures,
-    tokens: Tokens,
-    config: TrainConfig,
-    device: torch.device,
-) -> dict[str, float]:
-    """One optimiser step on this rank's rows and, through collectives, on everybody's."""
-    ids, mask = tokens(batch["modification"])
-    size = len(ids)
-    shown = batch["reference_id"] + batch["target_id"]
-    distinct = {image: i for i, image in enumerate(dict.fromkeys(shown))}
-    index = torch.tensor([distinct[image] for image in shown], device=device)
-    images = pictures.inputs([pictures.position[image] for image in distinct]).to(device)
-    products = torch.tensor(batch["target_product"], device=device)
-    reference_products = torch.tensor(batch["reference_product"], device=device)
-    candidates = torch.cat([index[size:], index[:size]]) if config.reference_negatives else index[size:]
-
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        query, candidate, temperature = model(
-            images, index[:size], candidates, ids.to(device), mask.to(device), not pictures.cached
-        )
-    loss = global_loss(
-        query,
-        candidate[:size],
-        candidate[size:] if config.reference_negatives else None,
-        products,
-        reference_products,
-        temperature,
-    )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = whole(torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm))
-    optimizer.step()
-    return {"loss": loss.item(), "temperature": temperature.item(), "grad_norm": norm.item()}
 
 
 def train_rank(job: dict[str, Any]) -> None:
