@@ -1,11 +1,13 @@
 """Annotation of 4,000 rendered images: truth of captions and texts, and the stage's speed against vLLM alone.
 
-    $ make bench NAME=annotate            # about twenty minutes; ARGS="--products 300" for a try
+    $ make bench NAME=annotate            # about half an hour; ARGS="--products 300" for a try
 
 `throughput_ratio`: captions a second of the whole Ray Data stage, from its first written part to its last,
 over those of `LLM.generate` on the same pictures (raw_captions.py). `engine_busy`: how much of its one core
 the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
 quickstart.py. `..._verified`: of the texts that verification by all views of the products confirms.
+`..._one_stage`: no captions, the writer gets tags alone, which it was taught as much as captions; precision
+and recall are of the tags.
 `corruption_auroc`: verification against texts that were made wrong. `r10_...`: training on those, with and
 without the filter, see verify.py.
 """
@@ -26,6 +28,8 @@ import pyarrow.parquet as pq
 
 from benchmarks import verify
 from benchmarks.quickstart import caption_truth, garments, text_truth
+from facap.annotate import taxonomy
+from facap.catalog import wording
 from facap.store import Store
 from jobs.job_runner import run_jobs
 from jobs.quickstart import STAGES
@@ -113,6 +117,33 @@ def verified(store: Store) -> dict[str, Any]:
     return {f"{name.replace('text_', 'modification_')}_verified": value for name, value in truth.items()}
 
 
+def one_stage(store: Store, folder: Path) -> dict[str, Any]:
+    """The same from tags alone: attributes of each picture by the model, and texts written from those."""
+    folder.mkdir()
+    for name in ("demo", "images", "base_embeddings"):
+        (folder / name).symlink_to(store.path(name), target_is_directory=True)
+    tagged = Store(str(folder))
+    asked = ("--caption.output", "attributes", "--caption.template", "attributes_plain")
+    verify.job(tagged, "caption_images", *asked, "--caption.max_tokens", "112")
+    verify.job(tagged, "mine_pairs")
+    verify.job(tagged, "write_modifications", "--modify.template", "modify_tags")
+    truth = {name.replace("text_", "modification_"): value for name, value in text_truth(tagged).items()}
+    figures = {"pairs": tagged.require("triplets").rows, **tag_truth(tagged), **truth}
+    return {f"{name}_one_stage": value for name, value in figures.items()}
+
+
+def tag_truth(store: Store) -> dict[str, float]:
+    """Precision and recall of the attributes that captions come with; truth is read out of true captions."""
+    words, known = taxonomy.load(), garments(store)
+    stated = true = wanted = 0
+    for row in store.read("captions", ["image_id", "attributes"]).to_pylist():
+        claims = dict(row["attributes"] or {})
+        facts = words.attributes(wording.caption(known[row["image_id"]]))
+        stated, wanted = stated + len(claims), wanted + len(facts)
+        true += len(claims.items() & facts.items())
+    return {"caption_precision": round(true / stated, 4), "caption_recall": round(true / wanted, 4)}
+
+
 def corruption(store: Store, folder: Path, training: bool) -> dict[str, Any]:
     """How well faithfulness finds a fifth of the texts, made wrong, and R@10 with and without them."""
     folder.mkdir()
@@ -154,6 +185,7 @@ def main() -> None:
             **truth,
             **verified(store),
             **speed(store, watch),
+            **one_stage(store, Path(folder) / "one-stage"),
             **corruption(store, Path(folder) / "corrupted", given.training),
             "caption_seconds": captions.extra["usage"]["seconds"],
             "caption_tokens_per_s": captions.extra["usage"]["tokens_per_s"],

@@ -14,7 +14,7 @@ that a model with square input sees of it.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyvips
@@ -74,9 +74,16 @@ def sample_view(rng: random.Random) -> View:
 
 def render(garment: Garment, view: View, width: int = WIDTH_PX) -> np.ndarray:
     """The picture as uint8 RGB of shape (1.25 * width, width, 3)."""
-    document = svg(garment, view).encode()
-    drawn_HWC = pyvips.Image.svgload_buffer(document, scale=width / WIDTH_PX).flatten().numpy()
-    return _photographed(drawn_HWC.astype(np.float32), view)
+    return _photographed(outlines(garment, view, width).astype(np.float32), view)
+
+
+def outlines(garment: Garment, view: View, width: int, without: str = "") -> np.ndarray:
+    """The drawing before light and noise, uint8 RGB of shape (1.25 * width, width, 3).
+
+    `without` "closure" or "detail": as if this had come off the finished garment.
+    """
+    document = svg(garment, view, without).encode()
+    return pyvips.Image.svgload_buffer(document, scale=width / WIDTH_PX).flatten().numpy()
 
 
 def _photographed(drawn_HWC: np.ndarray, view: View) -> np.ndarray:
@@ -92,8 +99,8 @@ def _photographed(drawn_HWC: np.ndarray, view: View) -> np.ndarray:
     return np.clip(drawn_HWC, 0, 255, out=drawn_HWC).astype(np.uint8)
 
 
-def svg(garment: Garment, view: View) -> str:
-    """The drawing before light and noise, as an SVG document of 256 x 320."""
+def svg(garment: Garment, view: View, without: str = "") -> str:
+    """The drawing before light and noise, as an SVG document of 256 x 320; `without`: see outlines."""
     cut = silhouette(garment, view.arm_spread)
     flip = -view.scale if view.mirrored else view.scale
     pose = (
@@ -103,11 +110,11 @@ def svg(garment: Garment, view: View) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {HEIGHT_PX}">'
         f"{GRADIENTS}{studio.backdrop(view.backdrop, view.tint)}"
-        f'<g transform="{pose}">{"".join(_layers(garment, view, cut))}</g></svg>'
+        f'<g transform="{pose}">{"".join(_layers(garment, view, cut, without))}</g></svg>'
     )
 
 
-def _layers(garment: Garment, view: View, cut: Silhouette) -> list[str]:
+def _layers(garment: Garment, view: View, cut: Silhouette, without: str) -> list[str]:
     """The drawing from back to front."""
     first, second = HEX[garment.colour], HEX.get(garment.second_colour, "")
     outfit = garment.category == "outfit"
@@ -135,7 +142,8 @@ def _layers(garment: Garment, view: View, cut: Silhouette) -> list[str]:
         layers.append(cuffs)
     if cut.body:
         layers.append(collars.in_front(garment.neckline, cut.frame, first))
-    return layers + _trims(garment, cut, first, lower_cloth)
+    sewn_on = replace(garment, **{without: NONE}) if without else garment
+    return layers + _trims(sewn_on, cut, first, lower_cloth)
 
 
 def _cloth(

@@ -21,14 +21,17 @@ from facap.tiny.schedule import DTYPE, Trainer
 from facap.tiny.writer import IGNORED
 
 
-def share_encoder(captioner: Blip2ForConditionalGeneration, retrieval: Blip2ForImageTextRetrieval) -> None:
-    """Copies the vision encoder, the query tokens and the Q-Former's query side."""
-    weights = retrieval.state_dict()
-    own = captioner.state_dict()
-    shared = {k: weights[k] for k in own if k in weights}
-    wanted = {k for k in own if k.startswith(("vision_model.", "qformer.", "query_tokens"))}
+def share_encoder(
+    source: Blip2ForConditionalGeneration | Blip2ForImageTextRetrieval,
+    target: Blip2ForConditionalGeneration | Blip2ForImageTextRetrieval,
+) -> None:
+    """Copies the vision encoder, the query tokens and the Q-Former's query side of one model to another."""
+    weights, own = source.state_dict(), target.state_dict()
+    parts = ("vision_model.", "qformer.", "query_tokens")
+    shared = {key: weights[key] for key in own if key in weights and key.startswith(parts)}
+    wanted = {key for key in own if key.startswith(parts)} & {key for key in weights if key.startswith(parts)}
     assert wanted == set(shared), sorted(wanted ^ set(shared))[:5]
-    captioner.load_state_dict(shared, strict=False)
+    target.load_state_dict(shared, strict=False)
 
 
 @torch.inference_mode()
@@ -57,12 +60,13 @@ def train(
     steps: int,
     batch_size: int,
     seed: int,
+    scale: float = 1.0,
 ) -> None:
     """Trains the projection and the language model in place, half of each batch a prompt; the rest stays."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     speaker = torch.nn.ModuleDict({"project": model.language_projection, "lm": model.language_model})
-    trainer = Trainer("captioner", speaker, steps)
+    trainer = Trainer("captioner", speaker, steps, scale)
     speaker.train()
     for _ in range(steps):
         rows = rng.integers(0, len(queries_NQD), max(2, batch_size))

@@ -13,8 +13,9 @@ _WHAT = {
         "caption, `the attributes of` for the same as JSON (json_... below)."
     ),
     "tiny-writer": (
-        "A Llama that writes the modification text from two captions. Prompt: "
-        "`reference : <caption> target : <caption> <style> :`, the style one of change, instead and want."
+        "A Llama that writes the modification text from two captions, or from two lists of tags. Prompt: "
+        "`reference : <caption> target : <caption> <style> :`, the style one of change, instead and want; "
+        "tags are `colour navy ; neckline round ; ...`."
     ),
 }
 

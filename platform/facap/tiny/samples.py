@@ -6,14 +6,17 @@ garments are told from training ones by a hash of their attributes: no garment i
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from facap.annotate import prompts, taxonomy
 from facap.catalog import wording
 from facap.catalog.garments import ATTRIBUTES, Garment, sample_garment, sample_variant
 from facap.model.tiny import CAPTION_PROMPT, WRITER_PROMPT
 
 HELD_OUT_SHARE = 0.1
+
+PromptOf = Callable[[Garment, Garment, str], str]  # reference, target, style -> what a writer is given
 
 # Words that shoppers use and the captions do not, so that they are words to the tokenizer too.
 EVERYDAY_WORDS = (
@@ -73,6 +76,19 @@ def writer_prompt(reference: Garment, target: Garment, style: str) -> str:
     return WRITER_PROMPT.format(
         reference_caption=wording.caption(reference), target_caption=wording.caption(target), style=style
     )
+
+
+def tag_prompt(reference: Garment, target: Garment, style: str) -> str:
+    """The same from tags alone, without captions: what the taxonomy reads out of these, and the style."""
+    words = taxonomy.load()
+    return prompts.load("modify_tags").render(
+        reference_attributes=words.attributes(wording.caption(reference)),
+        target_attributes=words.attributes(wording.caption(target)),
+        style=style,
+    )
+
+
+PROMPTS: dict[str, PromptOf] = {"captions": writer_prompt, "tags": tag_prompt}  # what the writer answers
 
 
 def corpus(seed: int, size: int) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""Trains the modification writer: two captions in, the sentence that leads from one to the other out.
+"""Trains the modification writer: two captions in, or two lists of tags, the sentence between them out.
 
 The loss counts the sentence only, not the prompt. The prompt names the style, so that there is one right
-sentence: with phrasings at random the most likely one stops early, and greedy decoding finds it.
+sentence: with phrasings at random the most likely one stops early, and greedy decoding finds it. Captions and
+tags are taught equally, so that what captions gain can be measured (benchmarks/annotate.py).
 """
 
 from collections.abc import Callable
@@ -14,10 +15,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from facap.catalog import wording
 from facap.catalog.garments import changes
 from facap.catalog.wording import STYLES
-from facap.tiny.samples import pairs, writer_prompt
+from facap.tiny.samples import PROMPTS, PromptOf, pairs
 from facap.tiny.schedule import Trainer
 
-MATERIAL_SHARE = 0.5  # of the training pairs; see samples.pairs
 IGNORED = -100  # the label that cross-entropy leaves out
 
 
@@ -39,32 +39,44 @@ def batch(
 
 
 def train(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, batch_size: int, seed: int
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    material: float,
+    scale: float = 1.0,
 ) -> None:
-    """Trains `model` in place for `steps` batches of fresh pairs."""
+    """Trains `model` in place for `steps` batches of fresh pairs, half told by captions and half by tags."""
     torch.manual_seed(seed)
-    stream = pairs(seed, material=MATERIAL_SHARE)
-    trainer = Trainer("writer", model, steps)
+    stream = pairs(seed, material=material)
+    trainer = Trainer("writer", model, steps, scale)
+    told_by = list(PROMPTS.values())
     model.train()
     for _ in range(steps):
         chosen = list(islice(stream, batch_size))
         styles = [STYLES[i % len(STYLES)] for i in range(batch_size)]
-        prompts = [writer_prompt(a, b, style) for (a, b), style in zip(chosen, styles, strict=True)]
+        prompts = [
+            told_by[i % len(told_by)](a, b, style)
+            for i, ((a, b), style) in enumerate(zip(chosen, styles, strict=True))
+        ]
         texts = [wording.modification(a, b, style) for (a, b), style in zip(chosen, styles, strict=True)]
         ids_BL, mask_BL, labels_BL = batch(tokenizer, prompts, texts)
         trainer.update(model(input_ids=ids_BL, attention_mask=mask_BL, labels=labels_BL).loss)
     trainer.finish()
 
 
-def accuracy(write: Callable[[list[str]], list[str]], seed: int, num_pairs: int) -> dict[str, float]:
-    """How good `write` (prompts -> texts) is on held-out pairs, as shares of the pairs.
+def accuracy(
+    write: Callable[[list[str]], list[str]], prompt: PromptOf, seed: int, num_pairs: int
+) -> dict[str, float]:
+    """How good `write` (prompts -> texts) is on held-out pairs told of by `prompt`, as shares of the pairs.
 
     `names_all`: every changed attribute is named with its new value; `no_false`: no new value that
     is named is false, and no old one. The text is judged by the claims read out of it.
     """
     chosen = list(islice(pairs(seed, held_out=True), num_pairs))
     styles = [STYLES[i % len(STYLES)] for i in range(num_pairs)]
-    texts = write([writer_prompt(a, b, style) for (a, b), style in zip(chosen, styles, strict=True)])
+    texts = write([prompt(a, b, style) for (a, b), style in zip(chosen, styles, strict=True)])
     names_all = no_false = 0
     for (reference, target), text in zip(chosen, texts, strict=True):
         wanted, said = changes(reference, target), wording.modification_claims(text)

@@ -100,21 +100,20 @@ def backward(
         randomness.append(_Randomness(rows.images.device))
         with torch.no_grad():
             embedded.append(_embed(model, rows, config))
-    query, candidate = (torch.cat(parts).requires_grad_() for parts in list(zip(*embedded, strict=True))[:2])
+    query, candidate = (torch.cat([part[i] for part in embedded]).requires_grad_() for i in range(2))
     temperature = embedded[0][2].clone().requires_grad_()
     loss = _loss(query, candidate, temperature, [len(rows) for rows in pieces], products, config)
-    loss.backward()
-    gradients = (query.grad, candidate.grad, temperature.grad)
-    assert all(gradient is not None for gradient in gradients)
-    query_piece, candidate_piece = (
-        iter(gradient.split([len(part[i]) for part in embedded]))  # type: ignore[union-attr]
-        for i, gradient in enumerate(gradients[:2])
+    of_query, of_candidate, of_temperature = torch.autograd.grad(loss, [query, candidate, temperature])
+    wanted = zip(
+        of_query.split([len(part[0]) for part in embedded]),
+        of_candidate.split([len(part[1]) for part in embedded]),
+        [of_temperature / len(pieces)] * len(pieces),
+        strict=True,
     )
-    for rows, random in zip(pieces, randomness, strict=True):
+    for rows, random, gradients in zip(pieces, randomness, wanted, strict=True):
         with random.again():
             again = _embed(model, rows, config)
-        wanted = (next(query_piece), next(candidate_piece), gradients[2] / len(pieces))
-        torch.autograd.backward(again, wanted)
+        torch.autograd.backward(again, gradients)
     return loss.item(), temperature.item()
 
 
