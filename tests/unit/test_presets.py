@@ -9,9 +9,12 @@ import pytest
 from facap.annotate import engine
 from facap.config import parse
 from facap.model import checkpoints
+from facap.train.budget import plan
+from facap.train.config import TrainConfig
 from jobs.job_settings import Settings
 
 PRESETS = Path(__file__).resolve().parents[2] / "cluster" / "presets"
+TRAININGS = (("tiny_cpu",), ("facap_blip2_vitg_8gpu",), ("facap_blip2_vitg_8gpu", "fashioniq_finetune_8gpu"))
 STACKS = (("annotate_7b",), ("annotate_7b", "annotate_7b_2gpu"))
 
 
@@ -21,7 +24,7 @@ def stacked(*names: str) -> Settings:
 
 
 def test_every_preset_is_tried_here() -> None:
-    tried = {name for stack in STACKS for name in stack} | {"annotate_endpoint"}
+    tried = {name for stack in STACKS + TRAININGS for name in stack} | {"annotate_endpoint"}
     assert {path.stem for path in PRESETS.glob("*.yaml")} == tried
 
 
@@ -50,6 +53,26 @@ def test_a_server_is_asked_and_no_engine() -> None:
             stage.chat and urlsplit(stage.endpoint.url).hostname == host and stage.endpoint.max_requests == 64
         )
         assert engine.starting(stage) == f"asking {stage.endpoint.url}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stack", TRAININGS[:2], ids="+".join)
+def test_a_training_is_planned_without_a_gpu(stack: tuple[str, ...]) -> None:
+    """Parameters as published (BLIP-2's ViT-g has 1.0 of 1.2 billion), and memory that such GPUs have."""
+    found = plan(stacked(*stack).train)
+    if stack == ("tiny_cpu",):
+        assert found == plan(TrainConfig()) and found.cached_bytes_per_picture == 65 * 192 * 4
+    else:
+        assert 1.15e9 < found.parameters < 1.25e9 and 150e6 < found.trained < 250e6
+        assert found.at_once == 16 and found.batch == 128 and found.bytes < 40 * 2**30
+        forward = 2 * (found.parameters - found.trained) * 257 * 2 * 1024  # of the frozen encoder alone
+        assert 3 < found.flops / forward < 4.5  # two forward passes, and one back through it to the adapters
+        assert all(word in "\n".join(found.lines()) for word in ("trained", "TFLOP", "GiB"))
+
+
+def test_fine_tuning_is_of_the_model_that_was_pretrained() -> None:
+    first, then = (stacked(*stack).train for stack in TRAININGS[1:])
+    assert first.model == then.model and (then.epochs, then.batch_size) == (30, 128)
 
 
 def test_settings_of_a_preset_give_way_to_those_of_the_file_after_it(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from facap.errors import ConfigError
 from facap.model.fashionblip2 import FashionBlip2
+from facap.model.saved import save_pretrained
 from facap.model.text import Tokens
 from facap.train.config import TrainConfig
+from facap.train.loop import starting_model
 from facap.train.loss import contrastive_loss
 from facap.train.step import Rows, backward
 from tests.blip2 import TEXTS, save_base, settings
@@ -100,6 +103,20 @@ def test_the_second_pass_drops_out_what_the_first_did(base_folder: Path) -> None
     direction, length = gradient / gradient.norm(), 0.02
     rise = step_along(direction, length)[0] - step_along(direction, -length)[0]
     assert rise / (2 * length) == pytest.approx(gradient.norm().item(), rel=0.05)
+
+
+def test_training_goes_on_from_a_trained_model(base_folder: Path, tmp_path: Path) -> None:
+    model = FashionBlip2.from_base(settings(base_folder))
+    with torch.no_grad():
+        for parameter in model.trained().values():
+            parameter.add_(0.1)
+    save_pretrained(model, Tokens.load(str(base_folder), 64), tmp_path)
+    again = starting_model(TrainConfig(model=settings(base_folder), start_from=str(tmp_path)))
+    assert all(torch.equal(tensor, again.trained()[name]) for name, tensor in model.trained().items())
+    with pytest.raises(ConfigError, match=r"another train\.model\.mixer \(linear\)"):
+        starting_model(TrainConfig(model=settings(base_folder, mixer="mlp"), start_from=str(tmp_path)))
+    fresh = starting_model(TrainConfig(model=settings(base_folder), temperature=0.2))
+    assert fresh.temperature().item() == pytest.approx(0.2)
 
 
 def test_hard_negatives_weigh_more() -> None:

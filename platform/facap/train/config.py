@@ -16,6 +16,11 @@ class TrainConfig(StageConfig):
     """How FashionBLIP-2 is trained on TRIPLETS."""
 
     model: FashionBlip2Config = Field(FashionBlip2Config(), description="the model that is trained")
+    start_from: str = Field(
+        "",
+        description="folder of a trained FashionBLIP-2 that training goes on from, as from FACap to Fashion"
+        " IQ; its `model` settings have to be these; empty: the base",
+    )
     min_faithfulness: float = Field(
         0, ge=0, le=1, description="leave out training triplets of which VERDICTS say less; 0: no filter"
     )

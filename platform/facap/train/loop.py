@@ -18,8 +18,9 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
+from facap.errors import ConfigError
 from facap.model.fashionblip2 import FashionBlip2
-from facap.model.saved import save_pretrained
+from facap.model.saved import load_pretrained, save_pretrained
 from facap.model.text import Tokens
 from facap.train import checkpoint
 from facap.train.config import TrainConfig
@@ -30,6 +31,26 @@ from facap.train.validation import recall_at_10
 
 SUMMARY = "training.json"  # beside the model, written last: its metrics, steps and ranks
 TRUNK_BATCH = 64  # pictures a forward pass of the frozen trunk
+
+
+def starting_model(config: TrainConfig) -> FashionBlip2:
+    """A fresh model on its base, or the trained one that training goes on from, temperature and all.
+
+    Raises ConfigError if that one has other settings.
+    """
+    if config.start_from:
+        model, _ = load_pretrained(config.start_from)
+        if model.config != config.model:
+            other = [name for name, value in model.config if getattr(config.model, name) != value]
+            raise ConfigError(
+                f"train.start_from '{config.start_from}' was trained with another train.model.{other[0]} "
+                f"({getattr(model.config, other[0])}); give the same"
+            )
+        return model
+    model = FashionBlip2.from_base(config.model)
+    with torch.no_grad():
+        model.log_temperature.fill_(math.log(config.temperature))
+    return model
 
 
 def steps_per_epoch(rows: int, batch_size: int, ranks: int) -> tuple[int, int]:
@@ -95,9 +116,7 @@ def train_rank(job: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
 
     torch.manual_seed(config.seed)  # fresh weights are equal on all ranks before they are sharded
-    model = FashionBlip2.from_base(config.model)
-    with torch.no_grad():
-        model.log_temperature.fill_(math.log(config.temperature))
+    model = starting_model(config)
     tokens = Tokens.load(config.model.base, config.model.max_text_tokens)
     pictures = Pictures(ray.train.get_dataset_shard("images"), model.image_px, config.decode_once)
     rows = read_rows(ray.train.get_dataset_shard("train"))

@@ -26,9 +26,14 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     """Trains unless this very model is there; returns what went in and how good it came out."""
     began = time.monotonic()
     unset = set() if chosen.is_filtered(config) else chosen.FILTERS  # then as if there were no such setting
-    settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset)
+    settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset | {"start_from"})
     base_hash = weights_hash(resolve(config.model.base))
     inputs = {name: store.fingerprint(name) for name in ("triplets", "images")} | {"base": base_hash}
+    if config.start_from:
+        from facap.train.loop import starting_model
+
+        starting_model(config)  # what is wrong with it is said before anything starts
+        inputs["start"] = weights_hash(config.start_from)
     if chosen.is_filtered(config):
         inputs["verdicts"] = chosen.verdicts(store).fingerprint
     key = stage_key("train", VERSION, settings, inputs)
