@@ -17,10 +17,10 @@ SMALL_VISION = {
     "image_size": 32,
     "patch_size": 8,
 }
-VIT_G = {  # of EVA-CLIP's ViT-g/14, which the published checkpoints have, at two of its 39 blocks
+VIT_G = {  # of EVA-CLIP's ViT-g/14, which the published checkpoints have, at one of its 39 blocks
     "hidden_size": 1408,
     "intermediate_size": 6144,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 16,
     "image_size": 224,
     "patch_size": 14,
