@@ -1,5 +1,6 @@
 """What FSDP makes of the gradients of several ranks; whole training runs are in the end-to-end test."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from facap.model.fashionblip2 import FashionBlip2
+from facap.model.text import Tokens
+from facap.train.config import TrainConfig
 from facap.train.loss import contrastive_loss, global_loss
+from facap.train.sharding import device_mesh, shard, whole
+from facap.train.step import Rows, backward
+from tests.blip2 import TEXTS, save_base, settings
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +51,47 @@ def test_loss_of_two_ranks_is_that_of_one_process(tmp_path: Path) -> None:
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for values in ranks:
         torch.testing.assert_close(values[0], loss.detach())
-    for i, whole in enumerate((query, target, reference), start=1):
-        torch.testing.assert_close(torch.cat([values[i] for values in ranks]) / 2, whole.grad)
+    for i, all_rows in enumerate((query, target, reference), start=1):
+        torch.testing.assert_close(torch.cat([values[i] for values in ranks]) / 2, all_rows.grad)
     torch.testing.assert_close((ranks[0][4] + ranks[1][4]) / 2, temperature.grad)
+
+
+def _rows(base: Path, rank: int, start: int, stop: int) -> Rows:
+    """Triplets start to stop of a rank's four, each with two pictures of its own."""
+    pixels = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(rank))
+    ids, mask = Tokens.load(str(base), 64)([TEXTS[i % 3] for i in range(4)])
+    index = torch.arange(stop - start)
+    return Rows(
+        images=pixels[2 * start : 2 * stop],
+        below_trunk=True,
+        query_images_B=2 * index,
+        candidate_images_G=torch.cat([2 * index + 1, 2 * index]),
+        input_ids_BL=ids[start:stop],
+        attention_mask_BL=mask[start:stop],
+    )
+
+
+def _sharded_gradients(rank: int, address: str, base: str, out: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    products = [torch.arange(4) + 10 * rank, torch.arange(4) + 100 + 10 * rank]
+    for name, cuts in {"one": [0, 4], "two": [0, 1, 3, 4]}.items():
+        torch.manual_seed(5)
+        model = FashionBlip2.from_base(settings(Path(base))).train()
+        shard(model, device_mesh("cpu", 2), reshard_after_forward=name == "two")
+        pieces = [_rows(Path(base), rank, a, b) for a, b in itertools.pairwise(cuts)]
+        loss, _ = backward(model, pieces, products, TrainConfig())
+        found = {n: whole(p.grad) for n, p in model.named_parameters() if p.grad is not None}
+        if rank == 0:
+            torch.save(found | {"loss": torch.tensor(loss)}, f"{out}/{name}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_passes_over_sharded_ranks_give_the_gradients_of_one(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base")
+    address = f"file://{tmp_path}/rendezvous"
+    torch.multiprocessing.spawn(_sharded_gradients, args=(address, str(base), str(tmp_path)), nprocs=2)
+    one, two = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "two"))
+    assert one.keys() == two.keys() and len(one) > 20
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
