@@ -6,8 +6,8 @@
 over those of `LLM.generate` on the same pictures (raw_captions.py). `engine_busy`: how much of its one core
 the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
 quickstart.py. `..._verified`: of the texts that verification by all views of the products confirms.
-`..._one_stage`: no captions, the writer gets tags alone, which it was taught as much as captions; precision
-and recall are of the tags.
+`..._one_stage`: no captions, the writer gets tags alone (how much it was taught those is on its card);
+precision and recall are of the tags.
 `corruption_auroc`: verification against texts that were made wrong. `r10_...`: training on those, with and
 without the filter, see verify.py.
 """
