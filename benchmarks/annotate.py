@@ -113,8 +113,12 @@ def verified(store: Store) -> dict[str, Any]:
         for row in store.read("verdicts", columns).to_pylist()
         if row["faithfulness"] == 1 and not row["unspoken"]
     }
-    truth = text_truth(store, confirmed)
-    return {f"{name.replace('text_', 'modification_')}_verified": value for name, value in truth.items()}
+    return {f"{name}_verified": value for name, value in modification_truth(store, confirmed).items()}
+
+
+def modification_truth(store: Store, only: set[tuple[str, str]] | None = None) -> dict[str, float]:
+    """Truth of the texts, under the names that this benchmark's figures have."""
+    return {name.replace("text_", "modification_"): value for name, value in text_truth(store, only).items()}
 
 
 def one_stage(store: Store, folder: Path) -> dict[str, Any]:
@@ -127,8 +131,11 @@ def one_stage(store: Store, folder: Path) -> dict[str, Any]:
     verify.job(tagged, "caption_images", *asked, "--caption.max_tokens", "112")
     verify.job(tagged, "mine_pairs")
     verify.job(tagged, "write_modifications", "--modify.template", "modify_tags")
-    truth = {name.replace("text_", "modification_"): value for name, value in text_truth(tagged).items()}
-    figures = {"pairs": tagged.require("triplets").rows, **tag_truth(tagged), **truth}
+    figures = {
+        "pairs": tagged.require("triplets").rows,
+        **tag_truth(tagged),
+        **modification_truth(tagged),
+    }
     return {f"{name}_one_stage": value for name, value in figures.items()}
 
 
@@ -177,12 +184,11 @@ def main() -> None:
         store = Store(workspace)
         captions = store.require("captions")
         triplets = store.require("triplets")
-        truth = {name.replace("text_", "modification_"): value for name, value in text_truth(store).items()}
         figures = {
             "images": captions.rows,
             "pairs": triplets.rows,
             **caption_truth(store),
-            **truth,
+            **modification_truth(store),
             **verified(store),
             **speed(store, watch),
             **one_stage(store, Path(folder) / "one-stage"),

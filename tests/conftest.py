@@ -49,6 +49,17 @@ def shared_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices of small models are slower on several threads, much slower on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class ByFile(LoadScopeScheduling):
     """Tests of a file stay on one worker, and so do the files that share a session's server."""
 

@@ -1,6 +1,5 @@
 """FashionBLIP-2 against Hugging Face's own BLIP-2 code and against straight transcriptions."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +22,7 @@ from facap.model.saved import load_pretrained, save_pretrained
 from facap.model.text import Tokens
 from tests.blip2 import BERT_BASE, TEXTS, VIT_G, save_base, settings
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Matrices this small are slower on several threads, much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,8 @@ from facap.train.loss import contrastive_loss
 from facap.train.step import Rows, backward
 from tests.blip2 import TEXTS, save_base, settings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 BATCH = 7
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -362,7 +362,7 @@ def test_verdicts_are_in_the_key_of_a_training_only_if_it_filters(tmp_path: Path
     extra = {"steps": 1, "ranks": 1, "train_rows": 6, "metrics": {}}
 
     def finished(config: TrainConfig, unset: set[str], more: dict[str, str]) -> bool:
-        settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset | {"start_from"})
+        settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset)
         key = stage_key("train", training.VERSION, settings, inputs | more)
         store.stage("model", None, key).commit({}, {}, files=[], extra=extra)
         return training.run(store, config, Progress("train")).reused

@@ -87,8 +87,10 @@ class TrainConfig(StageConfig):
     mlflow_uri: str = Field("", description="MLflow tracking server; empty: SQLite in the workspace")
 
 
-# What changes where and how fast a model is trained, but not which model comes out.
+# What changes where and how fast a model is trained, but not which model comes out; and `start_from`, which
+# counts by what is in that folder.
 NOT_IN_KEY = {
+    "start_from",
     "num_workers",
     "threads_per_worker",
     "cpus_per_worker",

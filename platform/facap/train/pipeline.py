@@ -26,7 +26,7 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     """Trains unless this very model is there; returns what went in and how good it came out."""
     began = time.monotonic()
     unset = set() if chosen.is_filtered(config) else chosen.FILTERS  # then as if there were no such setting
-    settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset | {"start_from"})
+    settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset)
     base_hash = weights_hash(resolve(config.model.base))
     inputs = {name: store.fingerprint(name) for name in ("triplets", "images")} | {"base": base_hash}
     if config.start_from:
