@@ -17,7 +17,7 @@ from facap.model.checkpoints import weights_hash
 from facap.model.config import FashionBlip2Config
 from facap.model.encoder import Encoder
 from facap.model.fashionblip2 import FashionBlip2
-from facap.model.matching import Matching, flatten, group_average, score
+from facap.model.matching import group_average
 from facap.model.saved import load_pretrained, save_pretrained
 from facap.model.text import Tokens
 from tests.blip2 import BERT_BASE, TEXTS, VIT_G, save_base, settings
@@ -86,39 +86,6 @@ def test_padding_changes_nothing(base_folder: Path) -> None:
         alone = model.embed_query(pixels, *tokens([TEXTS[1]]))
         together = model.embed_query(pixels.expand(3, -1, -1, -1), *tokens(TEXTS))[1:2]
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("mixer", ["linear", "mlp"])
-def test_matching_is_its_definition(mixer: str) -> None:
-    torch.manual_seed(1)
-    match = Matching(num_queries=8, query_dim=10, num_tokens=3, dim=4, mixer=mixer)
-    for parameter in match.parameters():
-        torch.nn.init.normal_(parameter)
-    x, y = torch.randn(2, 8, 10), torch.randn(5, 8, 10)
-
-    def mix(mixer: torch.nn.Module, values: np.ndarray) -> np.ndarray:
-        state = {name: p.detach().double().numpy() for name, p in mixer.named_parameters()}
-        out = values @ state["linear.weight"].T + state["linear.bias"]
-        if "branch.0.weight" in state:
-            hidden = values @ state["branch.0.weight"].T + state["branch.0.bias"]
-            gelu = torch.nn.functional.gelu(torch.from_numpy(hidden)).numpy()
-            out = out + gelu @ state["branch.2.weight"].T + state["branch.2.bias"]
-        return out
-
-    def transcription(states: np.ndarray) -> np.ndarray:
-        rows = []
-        for one in states:  # n_q x d_q
-            tokens = mix(match.tokens, one.T).T  # n_t x d_q
-            channels = mix(match.channels, tokens)  # n_t x d_c
-            rows.append(channels / np.linalg.norm(channels, axis=1, keepdims=True))
-        return np.stack(rows)
-
-    expected_x, expected_y = transcription(x.double().numpy()), transcription(y.double().numpy())
-    np.testing.assert_allclose(match(x).detach().numpy(), expected_x, atol=1e-5)
-    expected = np.array([[sum(float(a[t] @ b[t]) for t in range(3)) for b in expected_y] for a in expected_x])
-    np.testing.assert_allclose(score(match(x), match(y)).detach().numpy(), expected, atol=1e-5)
-    flat = flatten(match(x)) @ flatten(match(y)).T
-    np.testing.assert_allclose(flat.detach().numpy() * 3, expected, atol=1e-5)
 
 
 def test_group_average_covers_every_query_token_once() -> None:

@@ -12,6 +12,9 @@ Shapes: Q queries, G candidates, D dimensions, S resamples, M metrics. Ranks cou
 """
 
 import numpy as np
+import torch
+
+from facap.model.matching import scores
 
 RECALLS_AT = (1, 5, 10, 50)
 QUERIES_AT_ONCE = 512  # bounds the Q x G scores held in memory
@@ -42,7 +45,7 @@ def product_ranks(
     ranks = []
     for start in range(0, len(queries_QD), QUERIES_AT_ONCE):
         some = slice(start, start + QUERIES_AT_ONCE)
-        scores_QG = queries_QD[some] @ gallery_GD.T
+        scores_QG = scores(torch.from_numpy(queries_QD[some]), torch.from_numpy(gallery_GD)).numpy()
         right_QG = products_G[None, :] == products_G[targets[some]][:, None]
         best_Q1 = np.where(right_QG, scores_QG, -np.inf).max(axis=1, keepdims=True)
         before_QG = (scores_QG >= best_Q1) & ~right_QG

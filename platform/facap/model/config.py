@@ -19,20 +19,32 @@ class FashionBlip2Config(StageConfig):
         description="BLIP-2 retrieval checkpoint: facap/<name>, a folder, or a hub name such as "
         "Salesforce/blip2-itm-vit-g",
     )
+    adapter: Literal["bottleneck", "lora"] = Field(
+        "bottleneck", description="x + up(act(down(x))) after a sublayer, or LoRA inside of it (peft)"
+    )
     adapter_width: int = Field(
-        48, ge=1, description="width of an adapter's bottleneck, channels (the paper does not say; ours)"
+        48,
+        ge=1,
+        description="channels of an adapter's bottleneck, or LoRA's rank (the paper does not say; ours)",
     )
     adapter_activation: Literal["gelu", "relu", "silu"] = Field(
         "gelu", description="between an adapter's two projections"
     )
     adapter_placement: Literal["mlp", "attention", "both"] = Field(
-        "mlp", description="which sublayers of a vision block an adapter follows"
+        "mlp", description="which sublayers of a vision block are adapted"
     )
     adapter_blocks: int | None = Field(
         1,
         ge=0,
         description="adapters in the last so many vision blocks; null for all (real size). The blocks "
         "below are frozen, so their output can be computed once per picture",
+    )
+    matching: Literal["multi_head", "mean", "best_token", "combiner", "sum", "text_only", "image_only"] = (
+        Field(
+            "multi_head",
+            description="what queries and candidates are compared by: FashionBLIP-2's own or, to compare, "
+            "CoVR-2's mean, SPRC's best token, CLIP4Cir's combiner, its plain sum, one side alone",
+        )
     )
     num_match_tokens: int = Field(
         12, ge=1, description="n_t, rows of the matching output (12: a third party's reading of the paper)"

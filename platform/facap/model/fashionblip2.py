@@ -23,7 +23,7 @@ from facap.errors import ConfigError, ModelMissing
 from facap.model.adapters import insert_adapters
 from facap.model.checkpoints import resolve
 from facap.model.config import FashionBlip2Config
-from facap.model.matching import Matching, flatten
+from facap.model.schemes import build_scheme
 
 TEMPERATURE_START = 0.07  # CLIP's and BLIP-2's
 TEMPERATURE_RANGE = (0.01, 0.5)  # of the contrastive softmax; CLIP clamps at 0.01 too
@@ -60,29 +60,17 @@ class FashionBlip2(nn.Module):
                 "positions; lower it"
             )
         self.config = config
+        self.architecture = base.config  # of BLIP-2, a Blip2Config
         self.image_px: int = base.config.vision_config.image_size
         self.vision_model = base.vision_model
         self.query_tokens = base.query_tokens
         self.embeddings = base.embeddings
         self.qformer = base.qformer
-        self.matching = Matching(
-            num_queries=base.config.num_query_tokens,
-            query_dim=base.config.qformer_config.hidden_size,
-            num_tokens=config.num_match_tokens,
-            dim=config.match_dim,
-            mixer=config.mixer,
-        )
-        self.matching.start_from(base.vision_projection.weight.detach())
+        self.matching: Any = build_scheme(base, config)
         # One element rather than a scalar: FSDP2 refuses zero-dimensional parameters.
         self.log_temperature = nn.Parameter(torch.tensor([math.log(TEMPERATURE_START)]))
         self.vision_model.requires_grad_(False)
-        self.first_adapted = insert_adapters(
-            self.vision_model,
-            config.adapter_width,
-            config.adapter_activation,
-            config.adapter_placement,
-            config.adapter_blocks,
-        )
+        self.first_adapted = insert_adapters(self.vision_model, config)
 
     @classmethod
     def from_base(cls, config: FashionBlip2Config) -> "FashionBlip2":
@@ -91,8 +79,8 @@ class FashionBlip2(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Length of the flat vectors, n_t * d_c."""
-        return self.config.num_match_tokens * self.config.match_dim
+        """Length of a candidate's vector, n_t * d_c, and of a query's but for the "best_token" scheme."""
+        return int(self.matching.dim)
 
     def trained(self) -> dict[str, torch.Tensor]:
         """What training changes, by name: everything but the frozen image encoder."""
@@ -139,16 +127,31 @@ class FashionBlip2(nn.Module):
         tokens_BQH = self.query_tokens.expand(image_BNE.shape[0], -1, -1)
         return self.qformer(query_embeds=tokens_BQH, encoder_hidden_states=image_BNE).last_hidden_state
 
+    def text_state(
+        self,
+        input_ids_BL: torch.Tensor,
+        attention_mask_BL: torch.Tensor,
+        prompt_BQH: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The Q-Former's [CLS] output for the text alone, or with a prompt of Q tokens before it, BH."""
+        embedded = self.embeddings(input_ids=input_ids_BL, query_embeds=prompt_BQH)
+        place = 0 if prompt_BQH is None else prompt_BQH.shape[1]
+        if prompt_BQH is not None:
+            seen = attention_mask_BL.new_ones(prompt_BQH.shape[:2])
+            attention_mask_BL = torch.cat([seen, attention_mask_BL], dim=1)
+        output = self.qformer(query_embeds=embedded, query_length=0, attention_mask=attention_mask_BL)
+        return output.last_hidden_state[:, place]
+
     def embed_query(
         self, pixels_BCHW: torch.Tensor, input_ids_BL: torch.Tensor, attention_mask_BL: torch.Tensor
     ) -> torch.Tensor:
         """Reference image and modification text -> unit vectors BD."""
         image_BNE = self.encode_image(pixels_BCHW)
-        return flatten(self.matching(self.query_states(image_BNE, input_ids_BL, attention_mask_BL)))
+        return self.matching.query(self, image_BNE, input_ids_BL, attention_mask_BL)
 
     def embed_candidate(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Catalogue images -> unit vectors BD."""
-        return flatten(self.matching(self.candidate_states(self.encode_image(pixels_BCHW))))
+        return self.matching.candidate(self.candidate_states(self.encode_image(pixels_BCHW)))
 
     def forward(
         self,
@@ -166,9 +169,9 @@ class FashionBlip2(nn.Module):
         Returns (query BD, candidate GD, temperature of one element).
         """
         image_UNE = self.from_trunk(self.trunk(images) if below_trunk else images)
-        query = self.query_states(image_UNE[query_images_B], input_ids_BL, attention_mask_BL)
-        candidate = self.candidate_states(image_UNE[candidate_images_G])
-        return flatten(self.matching(query)), flatten(self.matching(candidate)), self.temperature()
+        query = self.matching.query(self, image_UNE[query_images_B], input_ids_BL, attention_mask_BL)
+        candidate = self.matching.candidate(self.candidate_states(image_UNE[candidate_images_G]))
+        return query, candidate, self.temperature()
 
     def train(self, mode: bool = True) -> "FashionBlip2":
         """As usual, but the frozen image encoder stays in evaluation mode (no dropout)."""

@@ -60,7 +60,12 @@ class Matching(nn.Module):
 
     def forward(self, x_BQH: torch.Tensor) -> torch.Tensor:
         mixed_BTH = self.tokens(x_BQH.transpose(1, 2)).transpose(1, 2)
-        return normalize(self.channels(mixed_BTH).float(), dim=-1)
+        return unit(self.channels(mixed_BTH))
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    """Rows of the last axis at unit length, in float32 at least, as bfloat16 would lose ranks."""
+    return normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
 
 
 def group_average(num_queries: int, num_tokens: int) -> torch.Tensor:
@@ -81,3 +86,15 @@ def flatten(rows_BTC: torch.Tensor) -> torch.Tensor:
 def score(query_BTC: torch.Tensor, candidate_GTC: torch.Tensor) -> torch.Tensor:
     """B x G scores: sums of the n_t position-paired cosines, -n_t to n_t."""
     return torch.einsum("btc,gtc->bg", query_BTC, candidate_GTC)
+
+
+def scores(query_BD: torch.Tensor, candidate_GE: torch.Tensor) -> torch.Tensor:
+    """B x G inner products of vectors; of a candidate that is several vectors in a row (E = k * D), the best.
+
+    The second is the "best_token" scheme's, see facap.model.schemes.
+    """
+    dim = query_BD.shape[1]
+    each_BGk = query_BD @ candidate_GE.reshape(-1, dim).T
+    if candidate_GE.shape[1] == dim:
+        return each_BGk
+    return each_BGk.reshape(len(query_BD), len(candidate_GE), -1).amax(-1)

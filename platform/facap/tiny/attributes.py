@@ -86,43 +86,46 @@ class AttributeHeads(nn.Module):
 def train(
     model: AttributeHeads, drawn: Drawn, steps: int, batch_size: int, seed: int, scale: float = 1.0
 ) -> None:
-    """Trains in place on pictures, their attributes and places, each batch mirrored half of the time."""
+    """Trains in place on pictures, their attributes and places, each batch mirrored half of the time.
+
+    After a first round over all, half of what is seen is drawn at random and half by the loss it had last.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     trainer = Trainer("attributes", model, steps, scale)
     model.train()
     truth, placed = truth_of(drawn), place_labels(drawn)
-    order = np.empty(0, np.int64)
+    last_N = np.zeros(len(drawn.pixels))
+    order = rng.permutation(len(drawn.pixels))
     for _ in range(steps):
         if len(order) < batch_size:
-            order = rng.permutation(len(drawn.pixels))
+            chances = 1 + last_N / max(1e-9, last_N.mean())
+            order = rng.choice(len(last_N), len(last_N), p=chances / chances.sum())
         rows, order = order[:batch_size], order[batch_size:]
         pixels, places = drawn.pixels[rows], placed[rows]
         if rng.random() < 0.5:
             pixels, places = pixels[:, :, ::-1], places.flip(-1)
         logits = model(normalise(shifted(pixels, rng)).to(DTYPE))
-        trainer.update(_loss(logits, truth[rows], places))
+        losses_B = _losses(logits, truth[rows], places)
+        last_N[rows] = losses_B.detach().numpy()
+        trainer.update(losses_B.mean())
     trainer.finish()
 
 
-def _loss(
-    logits: Answers,
-    truth_BA: torch.Tensor,
-    places_BPHW: torch.Tensor,
-) -> torch.Tensor:
-    """Mean over the attributes; the class token's count half."""
+def _losses(logits: Answers, truth_BA: torch.Tensor, places_BPHW: torch.Tensor) -> torch.Tensor:
+    """Of each picture, the mean over the attributes; the class token's count half."""
     cross_entropy = nn.functional.cross_entropy
     mine, shortcut, placed = logits
-    loss = torch.zeros(())
+    losses_B = torch.zeros(len(truth_BA))
     for i in range(len(NAMES)):
-        loss = loss + cross_entropy(mine[i].float(), truth_BA[:, i])
-        loss = loss + 0.5 * cross_entropy(shortcut[i].float(), truth_BA[:, i])
+        for answers, share in ((mine, 1.0), (shortcut, 0.5)):
+            losses_B = losses_B + share * cross_entropy(answers[i].float(), truth_BA[:, i], reduction="none")
     for i, patches_BND in enumerate(placed):
-        where = places_BPHW[:, i].flatten()
-        rare = torch.ones(patches_BND.shape[-1])
-        rare[0] = EMPTY_WEIGHT
-        loss = loss + cross_entropy(patches_BND.float().flatten(0, 1), where, weight=rare)
-    return loss / len(NAMES)
+        where_BN = places_BPHW[:, i].flatten(1)
+        weight_BN = torch.where(where_BN == 0, EMPTY_WEIGHT, 1.0)
+        each_BN = cross_entropy(patches_BND.float().transpose(1, 2), where_BN, reduction="none")
+        losses_B = losses_B + (each_BN * weight_BN).sum(1) / weight_BN.sum(1)
+    return losses_B / len(NAMES)
 
 
 def fit_heads(model: AttributeHeads, drawn: Drawn, seed: int, pictures: int = 3000, steps: int = 150) -> None:
@@ -139,7 +142,7 @@ def fit_heads(model: AttributeHeads, drawn: Drawn, seed: int, pictures: int = 30
     optimizer = torch.optim.Adam(fresh.parameters(), lr=1e-2)
     for _ in range(steps):
         rows = rng.integers(0, len(image_ND), 500)
-        loss = _loss(model.answers(image_ND[rows], queries_NQD[rows]), truth[rows], placed[rows])
+        loss = _losses(model.answers(image_ND[rows], queries_NQD[rows]), truth[rows], placed[rows]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

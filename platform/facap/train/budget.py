@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from facap.errors import ModelMissing
 from facap.model.checkpoints import resolve
 from facap.model.fashionblip2 import FashionBlip2
+from facap.model.matching import scores
 from facap.train.config import TrainConfig
 
 PUBLISHED = ("Salesforce/blip2-itm-vit-g", "Salesforce/blip2-itm-vit-g-coco")  # of the same architecture
@@ -143,7 +144,7 @@ def _forward(model: FashionBlip2, config: TrainConfig, size: int, cached: bool) 
         query, candidate, temperature = model(
             torch.empty(shape), index[:size], shown, text, torch.ones_like(text), not cached
         )
-    return (query @ candidate.T / temperature).sum()
+    return (scores(query, candidate) / temperature).sum()
 
 
 class _Kept:

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from facap.errors import ConfigError
+from facap.model.adapters import is_adapter
 from facap.model.fashionblip2 import FashionBlip2
 from facap.model.saved import load_pretrained, save_pretrained
 from facap.model.text import Tokens
@@ -78,7 +79,7 @@ def build_optimizer(model: FashionBlip2, config: TrainConfig) -> torch.optim.Ada
         if not parameter.requires_grad:
             continue
         rate = config.lr_qformer
-        if ".adapter." in name:
+        if is_adapter(name):
             rate = config.lr_adapters
         elif name.startswith(("matching.", "log_temperature")):
             rate = config.lr_matching

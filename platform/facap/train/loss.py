@@ -18,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 
+from facap.model.matching import scores
+
 
 def contrastive_loss(
     query_BD: torch.Tensor,
@@ -33,7 +35,7 @@ def contrastive_loss(
     of one another's queries.
     """
     size = len(query_BD)
-    logits_BG = query_BD @ candidate_GD.T / temperature
+    logits_BG = scores(query_BD, candidate_GD) / temperature
     same_BG = product_G[:size, None] == product_G[None, :]
     same_BG[torch.arange(size), torch.arange(size)] = False
     logits_BG = logits_BG.masked_fill(same_BG, float("-inf"))

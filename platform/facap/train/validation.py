@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from facap.model.fashionblip2 import FashionBlip2
+from facap.model.matching import scores
 from facap.model.text import Tokens
 from facap.train.feed import Pictures
 from facap.train.loss import gather
@@ -56,7 +57,7 @@ def recall_at_10(
             candidates.append(gather(candidate))
     reshard(model)
     query_BD = torch.cat(queries)[: len(rows)]
-    score_BG = query_BD @ torch.cat(candidates)[: len(gallery)].T
+    score_BG = scores(query_BD, torch.cat(candidates)[: len(gallery)])
     every = torch.arange(len(rows))
     score_BG[every, torch.tensor([column[row["reference_id"]] for row in rows])] = -torch.inf
     target = torch.tensor([column[row["target_id"]] for row in rows], device=device)
