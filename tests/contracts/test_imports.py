@@ -11,7 +11,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FACAP = ROOT / "platform" / "facap"
-CORE = {"schemas", "store", "config", "errors", "progress", "dataflow", "tracking", "reports", "splits"}
+CORE = {
+    "schemas",
+    "store",
+    "config",
+    "errors",
+    "progress",
+    "dataflow",
+    "tracking",
+    "reports",
+    "splits",
+    "texts",
+}
 SHARED = CORE | {"model"}  # what every stage may use
 ALSO = {
     # the shipped models are trained on rendered garments, outside any run, and to answer as annotate asks

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from facap.errors import FormatError
 from facap.schemas import SPLITS
 from facap.splits import split_of
+from facap.texts import joined
 from facap.triplets.formats import facap_layout, fashion_iq
 from facap.triplets.formats.documents import dump, mapping, records
-from facap.triplets.formats.entries import Entry, Part, captions_of, modification_of, to_row
+from facap.triplets.formats.entries import Entry, Part, captions_of, to_row
 from facap.triplets.formats.names import image_id_of, is_path, is_plain, name_of, product_id_of
 from tests.formats_data import HASHES, parts_of, paths, plain_names, texts
 
@@ -242,7 +243,7 @@ def test_facaps_layout_has_no_triplets_without_a_target(tmp_path: Path):
     ],
 )
 def test_the_text_a_model_reads_is_joined_as_the_fields_code_joins_it(captions: tuple, text: str | None):
-    assert modification_of(captions) == text
+    assert joined(captions) == text
 
 
 @given(st.lists(texts, max_size=4).map(tuple))

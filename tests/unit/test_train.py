@@ -1,20 +1,28 @@
 """The pure parts of training: loss and mask, steps, learning rate, rows and log lines."""
 
+import io
 import math
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+import PIL.Image
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import ValidationError
 
 from facap.errors import ContractError
+from facap.model.config import FashionBlip2Config
 from facap.schemas import IMAGES, TRIPLETS, from_rows
 from facap.store import Store
+from facap.train.checkpoint import Position
 from facap.train.config import NOT_IN_KEY, TrainConfig
 from facap.train.feed import epoch_batches, number, split_rows
-from facap.train.loop import learning_rate, steps_per_epoch
+from facap.train.loop import exhausted, steps_per_epoch
 from facap.train.loss import contrastive_loss
+from facap.train.samples import FRAME, GAP, SIDE, Sheets
+from facap.train.setup import learning_rate
 from facap.train.tracking import line
 
 
@@ -124,6 +132,7 @@ def test_rows_of_a_split_with_their_products(tmp_path: Path) -> None:
             "reference_id": "m0",
             "target_id": "m1",
             "modification": "x",
+            "captions": None,
             "reference_product": number("p0"),
             "target_product": number("p1"),
         }
@@ -148,7 +157,7 @@ def test_log_lines_name_rank_step_and_loss() -> None:
     text = line("start", start | {"pictures": 5, "steps": 9, "batch": 4})
     assert text.startswith("rank 1 of 2: FSDP2 on cpu, holds 1,000 of 2,000 sharded parameters")
     step = {"step": 3, "steps": 9, "epoch": 0, "loss": 1.5, "temperature": 0.07, "grad_norm": 1.0}
-    assert line("step", step | {"samples_per_s": 80.0}).startswith(
+    assert line("step", step | {"samples_per_s": 80.0, "data_share": 0.01}).startswith(
         "step 3/9 epoch 0 loss 1.5000 temperature 0.0700"
     )
     assert line("resume", {"rank": 0, "step": 4}) == "rank 0: resumed from the checkpoint of step 4"
@@ -167,3 +176,77 @@ def test_ranks_share_one_shuffle_of_all_rows_and_epochs_differ() -> None:
     assert epoch(0, 0) == epoch(0, 0) != epoch(0, 1)
     assert set(first) != set(epoch(0, 1) + epoch(1, 1))  # what is left out changes too
     assert not list(epoch_batches(rows.slice(0, 19), 10, 0, 2, [7, 0]))
+
+
+def test_two_captions_are_read_in_four_ways_and_alike_on_any_number_of_ranks() -> None:
+    """A quarter each, drawn anew in every pass; what has no captions keeps its text."""
+    table = {
+        "reference_id": [f"{n:03}" for n in range(240)],
+        "modification": ["Shorter and in red"] * 200 + ["alone"] * 40,
+        "captions": [["shorter", "in red."]] * 200 + [None] * 40,
+    }
+    rows = pa.table(table)
+
+    def read(ranks: int, number: int) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for rank in range(ranks):
+            for batch in epoch_batches(rows, 24 // ranks, rank, ranks, [7, number], mix_captions=True):
+                found |= zip(batch["reference_id"], batch["modification"], strict=True)
+        return found
+
+    first = read(1, 0)
+    assert first == read(2, 0) == read(4, 0) != read(1, 1)
+    counts = Counter(first.values())
+    ways = ("Shorter and in red", "In red and shorter", "shorter", "in red.")
+    assert counts.keys() == {*ways, "alone"} and counts["alone"] == 40
+    assert all(30 <= counts[way] <= 70 for way in ways), counts  # 50 each; 3.3 deviations
+    plain = epoch_batches(rows, 24, 0, 1, [7, 0])
+    assert {text for batch in plain for text in batch["modification"]} == {"Shorter and in red", "alone"}
+
+
+def test_it_stops_when_the_best_epoch_is_old() -> None:
+    assert not exhausted(Position(step=50), 10)  # nothing was measured yet
+    assert not exhausted(Position(50, 0.3, 45), 10) and exhausted(Position(50, 0.3, 40), 10)
+    assert not exhausted(Position(50, 0.3, 1), 0)
+
+
+def test_settings_that_cannot_be_are_said() -> None:
+    with pytest.raises(ValidationError, match="min_workers is more"):
+        TrainConfig(min_workers=3, num_workers=2)
+    with pytest.raises(ValidationError, match="reference_negatives"):
+        TrainConfig(model=FashionBlip2Config(matching="image_only"))
+
+
+def test_a_sheet_shows_what_was_found_and_frames_the_target(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    now = datetime.now(UTC)
+    stage = store.stage("images", IMAGES, "k")
+    colours = ("red", "green", "blue")
+    rows = []
+    for colour in colours:
+        data = io.BytesIO()
+        PIL.Image.new("RGB", (40, 60), colour).save(data, "PNG")
+        rows.append(
+            {"item_id": colour, "image_id": colour, "product_id": colour, "category": "dress", "url": "u"}
+            | {"status": "ok", "bytes": data.getvalue(), "fetched_at": now}
+        )
+    stage.write(from_rows(rows, IMAGES))
+    stage.commit(config={}, inputs={})
+    query = {
+        "reference_id": "red",
+        "modification": "in blue",
+        "target_id": "blue",
+        "found": ["green", "blue"],
+    }
+    sheet = Sheets(store)([query, query])
+    step = SIDE + GAP
+    assert sheet.size == (4 * step + GAP, 2 * step + GAP)
+    middle = GAP + SIDE // 2
+    assert [sheet.getpixel((middle + x * step, middle + step)) for x in (0, 2, 3)] == [
+        (255, 0, 0),
+        (0, 128, 0),
+        (0, 0, 255),
+    ]
+    assert (
+        sheet.getpixel((GAP + 3 * step - 3, middle)) == FRAME != sheet.getpixel((GAP + 2 * step - 3, middle))
+    )

@@ -13,8 +13,8 @@ from facap.model.fashionblip2 import FashionBlip2
 from facap.model.saved import save_pretrained
 from facap.model.text import Tokens
 from facap.train.config import TrainConfig
-from facap.train.loop import starting_model
 from facap.train.loss import contrastive_loss
+from facap.train.setup import prepare_blocks, starting_model
 from facap.train.step import Rows, backward
 from tests.blip2 import TEXTS, save_base, settings
 
@@ -49,6 +49,7 @@ def gradients(
 ) -> dict[str, torch.Tensor]:
     torch.manual_seed(5)
     model = FashionBlip2.from_base(settings(base_folder)).train(training)
+    prepare_blocks(model, config)
     products = [torch.tensor([1, 2, 3, 2, 5, 6, 7]), torch.tensor([9, 1, 8, 3, 4, 5, 6])]
     bounds = [0, *cuts, BATCH]
     pieces = [
@@ -72,6 +73,22 @@ def test_two_passes_give_the_gradients_of_one(base_folder: Path, references: boo
         assert pieces.keys() == plain.keys() and "log_temperature" in plain
         for name, gradient in plain.items():
             torch.testing.assert_close(pieces[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    "option", [{"recompute": True}, pytest.param({"compile": True}, marks=pytest.mark.slow)], ids=str
+)
+def test_blocks_that_recompute_or_are_compiled_give_the_same_gradients(
+    base_folder: Path, option: dict[str, bool]
+) -> None:
+    """In one pass with dropout when they recompute, and in two passes."""
+    training = "recompute" in option  # what is compiled draws other random numbers
+    plain = gradients(base_folder, TrainConfig(), [], training)
+    for cuts in ([], [3]) if not training else ([],):
+        found = gradients(base_folder, TrainConfig(**option), cuts, training)
+        assert found.keys() == plain.keys()
+        for name, gradient in plain.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_the_second_pass_drops_out_what_the_first_did(base_folder: Path) -> None:

@@ -86,6 +86,16 @@ def _save(
     return [*sorted(f.name for f in path.iterdir() if f.is_file() and f.name != CONFIG), CONFIG]
 
 
+def settings_of(folder: str | Path) -> FashionBlip2Config:
+    """The settings of the trained model in `folder`; ModelMissing if there is none."""
+    try:
+        return FashionBlip2Config.model_validate(json.loads((Path(folder) / CONFIG).read_text())["model"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelMissing(
+            f"'{folder}' is not a complete FashionBLIP-2 folder ({error!r}); run the training job again"
+        ) from error
+
+
 def load_pretrained(folder: str | Path) -> tuple[FashionBlip2, Tokens]:
     """The model in `folder`, in evaluation mode, and its tokenizer.
 

@@ -22,6 +22,7 @@ from facap.model.checkpoints import resolve
 from facap.model.fashionblip2 import FashionBlip2
 from facap.model.matching import scores
 from facap.train.config import TrainConfig
+from facap.train.setup import prepare_blocks
 
 PUBLISHED = ("Salesforce/blip2-itm-vit-g", "Salesforce/blip2-itm-vit-g-coco")  # of the same architecture
 MOMENTS = 2  # of AdamW, float32 like weights and gradients
@@ -69,6 +70,7 @@ def plan(config: TrainConfig) -> Plan:
     with torch.device("meta"):
         base = Blip2ForImageTextRetrieval(_architecture(config.model.base))
         model = FashionBlip2(base, config.model).train()
+    prepare_blocks(model, config.model_copy(update={"compile": False}))
     cached = config.cache_trunk and config.device == "cpu"
     batch = max(1, config.batch_size // config.num_workers)
     at_once = min(batch, config.micro_batch or batch)

@@ -1,14 +1,15 @@
 """Sharded checkpoints: every rank writes its own pieces, any number of ranks reads them back.
 
 A checkpoint is a torch.distributed.checkpoint folder with the trained parameters, the optimiser's
-state, the step and each rank's random state. Ranks may write to folders of their own, which
+state, the position and each rank's random state. Ranks may write to folders of their own, which
 `ray.train.report` then merges.
 
-    >>> save(folder, model, optimizer, step=50)                              # doctest: +SKIP
+    >>> save(folder, model, optimizer, Position(step=50))                    # doctest: +SKIP
     >>> load(folder, model, optimizer)
-    50
+    Position(step=50, best_recall=-1.0, best_step=0)
 """
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -23,30 +24,40 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
+
+@dataclass(frozen=True)
+class Position:
+    """How far training is, and after which step the best validation recall was seen (0: none was yet)."""
+
+    step: int = 0
+    best_recall: float = -1.0
+    best_step: int = 0
+
+
 TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> dict[str, Any]:
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer, at: Position) -> dict[str, Any]:
     parameters, moments = get_state_dict(model, optimizer, options=TRAINED_ONLY)
     return {
         "model": parameters,
         "optimizer": moments,
-        "step": torch.tensor(step),
+        "position": torch.tensor([at.step, at.best_recall, at.best_step], dtype=torch.float64),
         f"random_{dist.get_rank()}": torch.get_rng_state(),
     }
 
 
-def save(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def save(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer, at: Position) -> None:
     """Writes this rank's share to `folder`; every rank must call it."""
-    dcp.save(_state(model, optimizer, step), checkpoint_id=folder)
+    dcp.save(_state(model, optimizer, at), checkpoint_id=folder)
 
 
-def load(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Fills model and optimiser from the merged `folder`, returns the step; every rank must call it.
+def load(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
+    """Fills model and optimiser from the merged `folder`, returns where it was; every rank must call it.
 
     With another number of ranks than wrote it, a rank without a saved random state keeps its own.
     """
-    state = _state(model, optimizer, 0)
+    state = _state(model, optimizer, Position())
     own = f"random_{dist.get_rank()}"
     if own not in FileSystemReader(folder).read_metadata().state_dict_metadata:
         del state[own]
@@ -60,7 +71,8 @@ def load(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int
     )
     if own in state:
         torch.set_rng_state(state[own])
-    return int(state["step"])
+    step, best_recall, best_step = state["position"].tolist()
+    return Position(int(step), best_recall, int(best_step))
 
 
 def gather_trained(model: nn.Module) -> dict[str, torch.Tensor]:

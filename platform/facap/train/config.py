@@ -4,9 +4,9 @@
 'facap/tiny-retrieval'
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from facap.config import StageConfig
 from facap.model.config import FashionBlip2Config
@@ -60,6 +60,17 @@ class TrainConfig(StageConfig):
         description="triplets of a worker whose activations are in memory at once, in two passes that give"
         " the gradients of one; 0: those of the whole step, in one pass",
     )
+    mix_captions: bool = Field(
+        True,
+        description="of triplets with two captions read both, in either order, or one of them, each a quarter"
+        " of the time, as SPRC does on Fashion IQ; false: the two in their order",
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="stop after so many epochs without a better validation recall; 0: never. The model of the"
+        " best epoch is kept either way",
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; weights stay fp32")
     seed: int = Field(0, description="of fresh weights, row order and dropout")
@@ -75,10 +86,23 @@ class TrainConfig(StageConfig):
         50, ge=1, description="steps between sharded checkpoints; what a kill can lose"
     )
     device: Literal["cpu", "gpu"] = Field("cpu", description="gpu: one per worker, NCCL")
+    recompute: bool = Field(
+        False,
+        description="activation checkpointing: blocks keep their inputs only and run again for gradients",
+    )
+    compile: bool = Field(
+        False, description="torch.compile of every block; a minute of compiling, then faster steps"
+    )
     reshard_after_forward: bool = Field(
         False, description="free gathered weights between forward and backward: less memory, more traffic"
     )
     num_workers: int = Field(2, ge=1, description="training processes, each one FSDP rank")
+    min_workers: int = Field(
+        0,
+        ge=0,
+        description="go on with as few as this if nodes are lost, and take them back when they return; give a"
+        " batch_size that all numbers divide; 0: exactly num_workers",
+    )
     threads_per_worker: int = Field(1, ge=1, description="CPU threads of each worker's matrix products")
     cpus_per_worker: float = Field(
         0.5, gt=0, description="CPUs that Ray reserves a worker; some must be left for Ray Data's tasks"
@@ -86,12 +110,23 @@ class TrainConfig(StageConfig):
     worker_retries: int = Field(1, ge=0, description="restarts from the last checkpoint after a worker dies")
     mlflow_uri: str = Field("", description="MLflow tracking server; empty: SQLite in the workspace")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.min_workers > self.num_workers:
+            raise ValueError("min_workers is more than num_workers")
+        if self.model.matching == "image_only" and self.reference_negatives:
+            raise ValueError(
+                "matching image_only asks with the reference itself: give reference_negatives false"
+            )
+        return self
+
 
 # What changes where and how fast a model is trained, but not which model comes out; and `start_from`, which
 # counts by what is in that folder.
 NOT_IN_KEY = {
     "start_from",
     "num_workers",
+    "min_workers",
     "threads_per_worker",
     "cpus_per_worker",
     "worker_retries",
@@ -100,6 +135,8 @@ NOT_IN_KEY = {
     "cache_trunk",
     "decode_once",
     "micro_batch",
+    "recompute",
+    "compile",
     "checkpoint_every_steps",
     "reshard_after_forward",
 }

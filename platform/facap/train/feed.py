@@ -23,12 +23,13 @@ from facap.errors import ContractError, StageFailed
 from facap.model.preprocess import decode, normalise, square
 from facap.schemas import OK
 from facap.store import Store
+from facap.texts import mixed
 from facap.train.chosen import KEY, Key
 
 if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
 
-COLUMNS = ["reference_id", "target_id", "modification"]
+COLUMNS = ["reference_id", "target_id", "modification", "captions"]
 READ_ROWS = 128  # pictures or triplets that a rank reads at a time
 
 
@@ -57,7 +58,7 @@ def number(product_id: str) -> int:
 
 
 def split_rows(store: Store, split: str, left_out: Set[Key] = frozenset()) -> pa.Table:
-    """The usable triplets of a split: ids, modification, and the two products as numbers.
+    """The usable triplets of a split: ids, modification, captions, and the two products as numbers.
 
     `left_out`: those to do without, by chosen.KEY.
 
@@ -168,13 +169,20 @@ def read_rows(rows: "DataIterator") -> pa.Table:
 
 
 def epoch_batches(
-    rows: pa.Table, batch_size: int, rank: int, ranks: int, seed: list[int]
+    rows: pa.Table, batch_size: int, rank: int, ranks: int, seed: list[int], mix_captions: bool = False
 ) -> Iterator[dict[str, list[Any]]]:
     """A rank's batches of one pass over `rows` in an order of `seed`'s; columns as lists.
 
-    Each step takes the next batch_size * ranks rows of one shuffle of all, so no two ranks share any.
+    Each step takes the next batch_size * ranks rows of one shuffle of all, so no two ranks share any, and any
+    number of ranks takes the same. `mix_captions`: see `texts.mixed`; drawn anew in every pass.
     """
-    order = np.random.default_rng(seed).permutation(len(rows))
+    rng = np.random.default_rng(seed)
+    order, draws = rng.permutation(len(rows)), rng.integers(4, size=len(rows))
     for start in range(0, len(rows) - batch_size * ranks + 1, batch_size * ranks):
         first = start + rank * batch_size
-        yield rows.take(order[first : first + batch_size]).to_pydict()
+        places = order[first : first + batch_size]
+        batch = rows.take(places).to_pydict()
+        if mix_captions:
+            said = zip(batch["captions"], draws[places].tolist(), batch["modification"], strict=True)
+            batch["modification"] = [(mixed(c, draw) if c else None) or text for c, draw, text in said]
+        yield batch

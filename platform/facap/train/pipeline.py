@@ -19,7 +19,7 @@ from facap.store import Stage, Store, stage_key
 from facap.train import chosen
 from facap.train.config import NOT_IN_KEY, TrainConfig
 
-VERSION = 2
+VERSION = 3
 
 
 def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
@@ -30,9 +30,9 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     base_hash = weights_hash(resolve(config.model.base))
     inputs = {name: store.fingerprint(name) for name in ("triplets", "images")} | {"base": base_hash}
     if config.start_from:
-        from facap.train.loop import starting_model
+        from facap.train.setup import check_start
 
-        starting_model(config)  # what is wrong with it is said before anything starts
+        check_start(config)  # what is wrong with it is said before anything starts
         inputs["start"] = weights_hash(config.start_from)
     if chosen.is_filtered(config):
         inputs["verdicts"] = chosen.verdicts(store).fingerprint
@@ -43,7 +43,7 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     if finished is None:
         summary = read_summary(stage)
         if summary is None:
-            train(store, stage, config, progress)
+            train(store, stage, config, inputs, progress)
             summary = read_summary(stage)
         if summary is None:
             raise StageFailed(
@@ -57,6 +57,7 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     extra = finished.extra
     recall = extra["metrics"].get("val_recall_at_10")
     note = f"{extra['steps']} steps on {extra['ranks']} ranks"
+    note += f", best after {extra['best_step']}" if extra["best_step"] < extra["steps"] else ""
     note += f", val R@10 {recall:.1%}" if recall is not None else ""
     return StageReport(
         "train", rows, extra["train_rows"], seconds=time.monotonic() - began, reused=reused, note=note
@@ -68,7 +69,9 @@ def run_name(key: str) -> str:
     return f"fashionblip2-{key}"
 
 
-def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -> None:
+def train(
+    store: Store, stage: Stage, config: TrainConfig, inputs: dict[str, str], progress: Progress
+) -> None:
     """Runs the ranks to the end; rank 0 writes model and summary to the stage's folder."""
     from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -77,7 +80,8 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
     from facap.tracking import open_client
     from facap.train.feed import training_data
     from facap.train.loop import train_rank
-    from facap.train.tracking import Follower, TrainLog, open_run
+    from facap.train.samples import Sheets
+    from facap.train.tracking import Follower, TrainLog, open_run, system_metrics
 
     image_px = base_image_px(config.model.base)
     left_out = chosen.left_out(store, config)
@@ -96,6 +100,7 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
         "train_rows": len(data.train),
         "ranks": config.num_workers,
         "key": stage.key,
+        "inputs": inputs,
     }
     run_id = open_run(client, stage.key, params)
     # Ray Train gives workers a minute to start; importing torch on a busy machine can take longer.
@@ -110,7 +115,9 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
             "log": actor,
         },
         scaling_config=ScalingConfig(
-            num_workers=config.num_workers,
+            num_workers=(config.min_workers, config.num_workers)
+            if config.min_workers
+            else config.num_workers,
             use_gpu=config.device == "gpu",
             resources_per_worker={"CPU": config.cpus_per_worker}
             | ({"GPU": 1} if config.device == "gpu" else {}),
@@ -127,7 +134,10 @@ def train(store: Store, stage: Stage, config: TrainConfig, progress: Progress) -
     log_file = Path(store.path("logs", "train.log")) if store.is_local else None
     status = "FAILED"
     try:
-        with Follower(actor, progress, log_file, client, run_id):
+        with (
+            Follower(actor, progress, log_file, client, run_id, Sheets(store)),
+            system_metrics(store, config.mlflow_uri, run_id),
+        ):
             trainer.fit()
         status = "FINISHED"
     except TrainingFailedError as error:

@@ -21,9 +21,14 @@ def device_mesh(device_type: str, world_size: int) -> DeviceMesh:
     return init_device_mesh(device_type, (world_size,))
 
 
+def blocks(model: FashionBlip2) -> list[nn.Module]:
+    """Those of the image encoder, then the Q-Former's layers."""
+    return [*model.vision_model.encoder.layers, *model.qformer.encoder.layer]
+
+
 def shard(model: FashionBlip2, mesh: DeviceMesh, reshard_after_forward: bool) -> None:
     """Shards every vision and Q-Former block on its own, and the rest as the root, in place."""
-    for block in [*model.vision_model.encoder.layers, *model.qformer.encoder.layer]:
+    for block in blocks(model):
         fully_shard(block, mesh=mesh, reshard_after_forward=reshard_after_forward)
     fully_shard(cast(nn.Module, model), mesh=mesh, reshard_after_forward=reshard_after_forward)
 

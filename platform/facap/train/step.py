@@ -7,6 +7,7 @@ back through the model. It costs one more forward pass, and the gradients are th
 of thousands, with all their negatives, on small devices.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,11 @@ def train_step(
     config: TrainConfig,
     device: torch.device,
 ) -> dict[str, float]:
-    """One optimiser step on this rank's rows and, through collectives, on everybody's."""
+    """One optimiser step on this rank's rows and, through collectives, on everybody's.
+
+    `data_s` is the time, s, in which the model waited for its inputs.
+    """
+    began = time.perf_counter()
     size = len(batch["modification"])
     piece = config.micro_batch or size
     pieces = [
@@ -75,12 +80,13 @@ def train_step(
         for start in range(0, size, piece)
     ]  # fmt: skip
     products = [torch.tensor(batch[f"{side}_product"], device=device) for side in ("target", "reference")]
+    data_s = time.perf_counter() - began
     optimizer.zero_grad(set_to_none=True)
     loss, temperature = backward(model, pieces, products, config)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     norm = whole(torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm))
     optimizer.step()
-    return {"loss": loss, "temperature": temperature, "grad_norm": norm.item()}
+    return {"loss": loss, "temperature": temperature, "grad_norm": norm.item(), "data_s": data_s}
 
 
 def backward(

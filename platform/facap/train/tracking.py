@@ -1,20 +1,26 @@
 """From the ranks to the eyes: a small actor carries records to the driver, which shows and keeps them.
 
-Records are (kind, values): "start" and "resume" of each rank; "step", "epoch" and "done" of rank 0.
+Records are (kind, values): "start" and "resume" of each rank; "step", "epoch", "samples" and "done" of
+rank 0.
 The driver turns them into progress lines, <workspace>/logs/train.log and an MLflow run.
 """
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from facap.progress import Progress
+from facap.store import Store
+from facap.tracking import tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from PIL.Image import Image
 
 POLL_S = 1.0  # a record is on screen within this time
 RECALLS = ("val_recall_at_10",)  # what an epoch's record adds to its last step's
@@ -49,7 +55,9 @@ def line(kind: str, values: dict[str, Any]) -> str:
     if kind == "step":
         return (
             "step {step}/{steps} epoch {epoch} loss {loss:.4f} temperature {temperature:.4f} "
-            "grad_norm {grad_norm:.3f} samples_per_s {samples_per_s:.1f}".format(**values)
+            "grad_norm {grad_norm:.3f} samples_per_s {samples_per_s:.1f} data_share {data_share:.3f}".format(
+                **values
+            )
         )
     return f"{kind} " + " ".join(
         f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
@@ -60,10 +68,16 @@ class Follower:
     """Reads the actor from a thread of the driver while `with` lasts."""
 
     def __init__(
-        self, actor: Any, progress: Progress, log_file: Path | None, client: "MlflowClient", run_id: str
+        self,
+        actor: Any,
+        progress: Progress,
+        log_file: Path | None,
+        client: "MlflowClient",
+        run_id: str,
+        sheet: Callable[[list[dict[str, Any]]], "Image"],
     ) -> None:
         self.actor, self.progress, self.log_file = actor, progress, log_file
-        self.client, self.run_id = client, run_id
+        self.client, self.run_id, self.sheet = client, run_id, sheet
         self._read = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="train-log", daemon=True)
@@ -86,6 +100,11 @@ class Follower:
         """Shows and keeps what has come since the last call."""
         records = ray.get(self.actor.since.remote(self._read))
         self._read += len(records)
+        for values in (values for kind, values in records if kind == "samples"):
+            if values["queries"]:
+                picture = self.sheet(values["queries"])
+                self.client.log_image(self.run_id, picture, key="retrievals", step=values["step"])
+        records = [record for record in records if record[0] != "samples"]
         for kind, values in records:
             self._show(kind, values)
         self._write([r for r in records if r[0] != "step" or r[1]["step"] % LOG_EVERY_STEPS == 0])
@@ -133,3 +152,16 @@ def open_run(client: "MlflowClient", key: str, params: dict[str, Any]) -> str:
     run = start_run(client, f"train-{key}", params)
     client.set_tag(run.info.run_id, KEY_TAG, key)
     return str(run.info.run_id)
+
+
+@contextmanager
+def system_metrics(store: Store, uri: str, run_id: str) -> Iterator[None]:
+    """CPU, memory, disk and network of the driver's machine in the run, while `with` lasts."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=tracking_uri(store, uri))
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()

@@ -4,6 +4,7 @@ The gallery is every picture that the validation rows name; a query's own refere
 its ranking. The protocols that results are published under live in facap.evaluate.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +18,22 @@ from facap.train.loss import gather
 from facap.train.sharding import reshard
 
 K = 10
+SAMPLES, SHOWN = 6, 5  # queries that are shown, and pictures of each
 
 
-def recall_at_10(
+@dataclass(frozen=True)
+class Validation:
+    """Recall of all queries, None without any; and what the first few find."""
+
+    recall: float | None
+    samples: list[dict[str, Any]]  # reference_id, modification, target_id and found: image_ids, best first
+
+    def metrics(self) -> dict[str, float]:
+        """By the name that it is logged under."""
+        return {} if self.recall is None else {"val_recall_at_10": self.recall}
+
+
+def validate(
     model: FashionBlip2,
     pictures: Pictures,
     tokens: Tokens,
@@ -27,10 +41,10 @@ def recall_at_10(
     batch_size: int,
     precision: str,
     device: torch.device,
-) -> dict[str, float]:
-    """{"val_recall_at_10": share of queries whose target is among the first 10}; empty without rows."""
+) -> Validation:
+    """Recall is the share of queries whose target is among the first 10, the same on every rank."""
     if not rows:
-        return {}
+        return Validation(None, [])
     gallery = sorted({row[side] for row in rows for side in ("reference_id", "target_id")})
     column = {image: i for i, image in enumerate(gallery)}
     rank, ranks = dist.get_rank(), dist.get_world_size()
@@ -62,4 +76,15 @@ def recall_at_10(
     score_BG[every, torch.tensor([column[row["reference_id"]] for row in rows])] = -torch.inf
     target = torch.tensor([column[row["target_id"]] for row in rows], device=device)
     better = (score_BG > score_BG[every, target].unsqueeze(1)).sum(dim=1)
-    return {"val_recall_at_10": (better < K).float().mean().item()}
+    recall = (better < K).float().mean()
+    dist.broadcast(recall, 0)  # all decide on the same number, to the last bit
+    return Validation(recall.item(), _samples(rows[:SAMPLES], gallery, score_BG[:SAMPLES]))
+
+
+def _samples(rows: list[dict[str, Any]], gallery: list[str], score_BG: torch.Tensor) -> list[dict[str, Any]]:
+    found = score_BG.topk(min(SHOWN, len(gallery) - 1)).indices.tolist()
+    return [
+        {name: row[name] for name in ("reference_id", "modification", "target_id")}
+        | {"found": [gallery[i] for i in places]}
+        for row, places in zip(rows, found, strict=True)
+    ]

@@ -9,14 +9,13 @@ Nothing is lost on the way: `captions` keeps the texts as the file has them, and
 model reads of them. A record without a target (`no_target`) or without any text (`empty`) is a failed row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from facap.schemas import OK
+from facap.texts import joined
 from facap.triplets.formats.names import image_id_of
-
-TRIMMED = ".?, "  # of a caption before it is joined to another, as in CLIP4Cir's and SPRC's code
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,6 @@ class Part:
         return list(dict.fromkeys(name for pair in pairs for name in pair if name is not None))
 
 
-def modification_of(captions: Sequence[str]) -> str | None:
-    """The text that a model reads: one caption as it is, several joined by "and"; None without any."""
-    if len(captions) == 1:
-        return captions[0] if captions[0].strip() else None
-    texts = [text.strip(TRIMMED) for text in captions if text.strip(TRIMMED)]
-    return " and ".join([texts[0].capitalize(), *texts[1:]]) if texts else None
-
-
 def to_row(
     entry: Entry,
     category: str,
@@ -70,7 +61,7 @@ def to_row(
     `image_ids`: name -> image_id of its picture, None if there is none; a name that is not in it keeps an
     id made of the name, for pictures that come from elsewhere.
     """
-    text = modification_of(entry.captions)
+    text = joined(entry.captions)
     status, error = OK, None
     if entry.target is None:
         status, error = "no_target", "the dataset keeps the target secret"

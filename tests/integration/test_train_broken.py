@@ -1,0 +1,42 @@
+"""Trainings that are killed and resumed on other numbers of workers take the way of one left in peace."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import broken_trainings
+from facap.store import Store
+from facap.tracking import EXPERIMENT, open_client
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.timeout(900)
+def test_a_training_killed_three_times_has_the_losses_of_one_in_peace(
+    ray_session: None, tmp_path: Path
+) -> None:
+    found = broken_trainings.measure(tmp_path, families=60, epochs=5)
+    assert found["steps"] >= broken_trainings.COMPARED
+    assert found["fsdp_loss_max_diff"] < 1e-4, found
+    assert found["resume_loss_max_diff"] < 1e-3, found  # one worker and two, over all steps
+    assert len(found["resumed_from"]) == 3 and found["resumed_from"] == sorted(found["resumed_from"]), found
+
+    store = Store(str(tmp_path / "broken"))
+    best = store.require("model").extra
+    assert best["ranks"] == 2 and 0 < best["best_step"] <= best["steps"] == found["steps"]
+    client = open_client(store, "")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert {
+        "grad_norm",
+        "data_share",
+        "temperature",
+        "samples_per_s",
+        "val_recall_at_10",
+    } <= run.data.metrics.keys()
+    assert any(name.startswith("system/cpu") for name in run.data.metrics)
+    assert run.data.params["inputs.triplets"] == store.fingerprint("triplets")
+    pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
+    assert any(path.endswith(".png") for path in pictures), pictures
