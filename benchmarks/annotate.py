@@ -3,7 +3,8 @@
     $ make bench NAME=annotate            # about half an hour; ARGS="--products 300" for a try
 
 `throughput_ratio`: captions a second of the whole Ray Data stage, from its first written part to its last,
-over those of `LLM.generate` on the same pictures (raw_captions.py). `engine_busy`: how much of its one core
+over the mean of those of `LLM.generate` on the same pictures just before and just after it, as the machine is
+not equally fast all the time (raw_captions.py). `engine_busy`: how much of its one core
 the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
 quickstart.py. `..._verified`: of the texts that verification by all views of the products confirms.
 `..._one_stage`: no captions, the writer gets tags alone (how much it was taught those is on its card);
@@ -30,8 +31,10 @@ from benchmarks import verify
 from benchmarks.quickstart import caption_truth, garments, text_truth
 from facap.annotate import taxonomy
 from facap.catalog import wording
+from facap.progress import Progress, StageReport
 from facap.store import Store
 from jobs.job_runner import run_jobs
+from jobs.job_settings import Settings
 from jobs.quickstart import STAGES
 
 ANNOTATED_BY = ("catalog", "crawl", "caption", "pairs", "modify")  # stages of the quickstart
@@ -80,25 +83,45 @@ def written(store: Store, name: str) -> list[tuple[float, int]]:
     return sorted((part.stat().st_mtime, pq.read_metadata(part).num_rows) for part in parts)
 
 
-def speed(store: Store, watch: EngineWatch) -> dict[str, Any]:
+class BetweenRaw:
+    """The caption stage as a job, with vLLM alone before and after it: `rates`, captions a second."""
+
+    def __init__(self, answers: Path) -> None:
+        self.answers = answers
+        self.rates: list[float] = []
+
+    def __call__(self, store: Store, settings: Settings, progress: Progress) -> StageReport:
+        self._raw(store)
+        report = STAGES["caption"](store, settings, progress)
+        self._raw(store)
+        return report
+
+    def _raw(self, store: Store) -> None:
+        script = Path(__file__).with_name("raw_captions.py")
+        words = [sys.executable, str(script), store.root, str(self.answers)]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        raw = json.loads(done.stdout.strip().splitlines()[-1])
+        self.rates.append(raw["rows"] / raw["seconds"])
+
+    def equal(self, store: Store) -> float:
+        """The share of the stage's answers that are those of vLLM alone, word for word."""
+        alone = json.loads(self.answers.read_text())
+        rows = store.read("captions", ["image_id", "raw"]).to_pylist()
+        return sum(alone.get(row["image_id"]) == row["raw"] for row in rows) / len(rows)
+
+
+def speed(store: Store, watch: EngineWatch, raw: BetweenRaw) -> dict[str, Any]:
     """The caption stage's rate from its first part to its last, and that of vLLM alone."""
     parts = written(store, "captions")
     start, end = parts[0][0], parts[-1][0]
     stage_per_s = sum(rows for _, rows in parts[1:]) / (end - start)
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("raw_captions.py")), store.root],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    raw = json.loads(done.stdout.strip().splitlines()[-1])
-    raw_per_s = raw["rows"] / raw["seconds"]
+    raw_per_s = sum(raw.rates) / len(raw.rates)
     gaps = [later[0] - earlier[0] for earlier, later in itertools.pairwise(parts)]
     return {
         "captions_per_s": round(stage_per_s, 1),
-        "raw_captions_per_s": round(raw_per_s, 1),
+        "raw_captions_per_s": [round(rate, 1) for rate in raw.rates],
         "throughput_ratio": round(stage_per_s / raw_per_s, 3),
-        "answers_equal_to_raw": raw["equal"],
+        "answers_equal_to_raw": round(raw.equal(store), 4),
         "engine_busy": watch.busy(start, end),
         "longest_gap_s": round(max(gaps), 2),
     }
@@ -179,7 +202,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="facap-bench-") as folder, EngineWatch() as watch:
         workspace = f"{folder}/workspace"
         words = ["--workspace", workspace, "--catalog.num_products", str(given.products)]
-        if code := run_jobs(__doc__, {name: STAGES[name] for name in ANNOTATED_BY}, argv=words):
+        raw = BetweenRaw(Path(folder) / "answers.json")
+        stages = {name: STAGES[name] for name in ANNOTATED_BY} | {"caption": raw}
+        if code := run_jobs(__doc__, stages, argv=words):
             raise SystemExit(code)
         store = Store(workspace)
         captions = store.require("captions")
@@ -190,7 +215,7 @@ def main() -> None:
             **caption_truth(store),
             **modification_truth(store),
             **verified(store),
-            **speed(store, watch),
+            **speed(store, watch, raw),
             **one_stage(store, Path(folder) / "one-stage"),
             **corruption(store, Path(folder) / "corrupted", given.training),
             "caption_seconds": captions.extra["usage"]["seconds"],

@@ -4,7 +4,7 @@
     found["fsdp_loss_max_diff"], found["resume_loss_max_diff"]
 
 All have the same triplets, seed and batches, and log the loss of every step to MLflow. The last one is killed
-on two workers with all of its Ray, goes on with one, is killed again, goes on with two and loses one of these.
+on two workers with all of its Ray, goes on with one, is killed again, goes on with two and loses one of them.
 Steps that a kill undid are taken twice, and both losses count.
 """
 

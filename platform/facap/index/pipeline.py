@@ -9,9 +9,11 @@ Embedding resumes where a killed run stopped; building the index is short and st
 import time
 from typing import Any
 
+from facap.errors import ConfigError
 from facap.index.config import RUN_ONLY, IndexConfig
 from facap.model.checkpoints import weights_hash
 from facap.model.embed import TRAINED, Workers, embed, require_all, trained_model, vectors
+from facap.model.saved import settings_of
 from facap.progress import Progress, StageReport
 from facap.store import Manifest, Stage, Store, stage_key
 
@@ -23,6 +25,11 @@ def run(
 ) -> StageReport:
     """Embeds what is not embedded yet and builds the index; needs Ray running."""
     started = time.monotonic()
+    if settings_of(model_folder).matching == "best_token":
+        raise ConfigError(
+            "index: the model compares by train.model.matching best_token, whose scores are no inner product "
+            "that an index could search by; promote a model with another"
+        )
     images = store.require("images")
     workers = Workers(
         config.num_actors, config.actor_cpus, config.torch_threads, config.batch_size, config.rows_per_part
