@@ -25,27 +25,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray
 import torch
 from torch.nn.functional import normalize
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
 from benchmarks import broken_trainings, drawn_triplets
+from benchmarks.plain_loop import Loop
 from facap.model.config import FashionBlip2Config
 from facap.model.fashionblip2 import FashionBlip2
-from facap.model.preprocess import decode, normalise, square
-from facap.model.text import Tokens
 from facap.progress import Progress
 from facap.store import Store
 from facap.tracking import EXPERIMENT, open_client
 from facap.train import pipeline
 from facap.train.budget import plan
 from facap.train.config import TrainConfig
-from facap.train.feed import epoch_batches, split_rows
-from facap.train.setup import build_optimizer, set_rates, starting_model
-from facap.train.step import train_step
+from facap.train.feed import split_rows
 
 FAMILIES = 500  # 3,000 pictures and triplets
 WARM_UP = 3  # steps that do not count
@@ -64,55 +59,6 @@ KINDS = {
     "optimiser": ("aten::_fused_adamw", "Optimizer"),
     "activations": ("aten::gelu", "aten::tanh", "aten::native_dropout"),
 }
-
-
-class Held:
-    """All pictures of a workspace in this process, as a rank holds them: the frozen trunk's outputs."""
-
-    cached = True
-
-    def __init__(self, store: Store, model: FashionBlip2) -> None:
-        rows = store.read("images", ["image_id", "bytes"]).sort_by("image_id").to_pylist()
-        self.position = {row["image_id"]: place for place, row in enumerate(rows)}
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(rows), 64):
-                pictures = [square(decode(row["bytes"]), model.image_px) for row in rows[start : start + 64]]
-                parts.append(model.trunk(normalise(np.stack([np.asarray(p) for p in pictures]))))
-        self.states = torch.cat(parts)
-
-    def inputs(self, positions: list[int]) -> torch.Tensor:
-        """The states of these pictures."""
-        return self.states[positions]
-
-
-class Loop:
-    """The plain loop: one process, two threads, nothing but steps."""
-
-    def __init__(self, store: Store, config: TrainConfig) -> None:
-        torch.set_num_threads(2)
-        torch.manual_seed(config.seed)
-        self.config = config
-        self.model = starting_model(config).train()
-        self.tokens = Tokens.load(config.model.base, config.model.max_text_tokens)
-        self.pictures: Any = Held(store, self.model)
-        self.rows: pa.Table = split_rows(store, "train")
-
-    def run(self, steps: int, precision: str = "fp32") -> list[float]:
-        """Seconds of each step."""
-        config = self.config.model_copy(update={"precision": precision})
-        optimizer = build_optimizer(self.model, config)
-        seconds = []
-        for number, batch in zip(range(steps), self._batches(), strict=False):
-            began = time.perf_counter()
-            set_rates(optimizer, config, number, steps)
-            train_step(self.model, optimizer, batch, self.pictures, self.tokens, config, torch.device("cpu"))
-            seconds.append(time.perf_counter() - began)
-        return seconds
-
-    def _batches(self) -> Any:
-        for epoch in range(1000):
-            yield from epoch_batches(self.rows, self.config.batch_size, 0, 1, [0, epoch])
 
 
 def step_seconds(steps: list[float]) -> float:
