@@ -4,7 +4,7 @@
 
 Drawn garments with true texts (drawn_triplets.py: 2 triplets a target). All variants have the same triplets,
 batches, steps and learning rates and differ in the settings that VARIANTS name. R@10 is of the test split's
-queries among the pictures of all products but the reference, the mean over the seeds, and its interval a bootstrap
+queries among all pictures but the reference, the mean of all seeds, and its interval a bootstrap
 over queries. `r10_over_...` is the gain of FashionBLIP-2 over the variant, query by query.
 `mask_off`: trained as if every target were a product of its own, so that shared targets are each other's
 negatives.
@@ -112,11 +112,11 @@ def main() -> None:
         "gallery": given.families * drawn_triplets.SIZE,
     }
     figures |= {"steps": given.steps, "seeds": given.seeds}
-    for name, hits in found.items():
-        hits_SQ = np.array(hits, dtype=float)
+    for name, several in found.items():
+        hits_SQ: np.ndarray = np.array(several, dtype=float)
         figures[f"r10_{name}"] = round(float(hits_SQ.mean()), 4)
         figures[f"r10_{name}_interval"] = interval(hits_SQ, rng)
-        figures[f"r10_{name}_seeds"] = [round(float(one.mean()), 4) for one in hits]
+        figures[f"r10_{name}_seeds"] = [round(float(one.mean()), 4) for one in several]
         if name != MODEL and MODEL in found:
             gain_SQ = np.array(found[MODEL], dtype=float) - hits_SQ
             figures[f"r10_over_{name}"] = round(float(gain_SQ.mean()), 4)

@@ -3,6 +3,7 @@
 import io
 import math
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -206,8 +207,14 @@ def test_two_captions_are_read_in_four_ways_and_alike_on_any_number_of_ranks() -
 
 def test_it_stops_when_the_best_epoch_is_old() -> None:
     assert not exhausted(Position(step=50), 10)  # nothing was measured yet
-    assert not exhausted(Position(50, 0.3, 45), 10) and exhausted(Position(50, 0.3, 40), 10)
-    assert not exhausted(Position(50, 0.3, 1), 0)
+    at = Position(step=10).after(0.3)
+    assert at == Position(10, 0.3, 10, 10)
+    at = replace(at, step=20).after(0.3)  # of equals the later one is kept, but nothing rose
+    assert at == Position(20, 0.3, 10, 20)
+    at = replace(at, step=30).after(0.2)
+    assert at == Position(30, 0.3, 10, 20)
+    assert exhausted(at, 20) and not exhausted(at, 21) and not exhausted(at, 0)
+    assert replace(at, step=40).after(0.4) == Position(40, 0.4, 40, 40)
 
 
 def test_settings_that_cannot_be_are_said() -> None:

@@ -6,10 +6,10 @@ state, the position and each rank's random state. Ranks may write to folders of 
 
     >>> save(folder, model, optimizer, Position(step=50))                    # doctest: +SKIP
     >>> load(folder, model, optimizer)
-    Position(step=50, best_recall=-1.0, best_step=0)
+    Position(step=50, best_recall=-1.0, rise_step=0, best_step=0)
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, cast
 
 import torch
@@ -27,11 +27,19 @@ from torch.distributed.checkpoint.state_dict import (
 
 @dataclass(frozen=True)
 class Position:
-    """How far training is, and after which step the best validation recall was seen (0: none was yet)."""
+    """How far training is, and how far it was at the best validation recall (0: none was measured yet)."""
 
     step: int = 0
     best_recall: float = -1.0
-    best_step: int = 0
+    rise_step: int = 0  # when this recall was reached
+    best_step: int = 0  # when it was seen last: of equals the longest trained model is kept
+
+    def after(self, recall: float) -> "Position":
+        """With a recall that was measured now."""
+        if recall < self.best_recall:
+            return self
+        rise = self.step if recall > self.best_recall else self.rise_step
+        return Position(self.step, recall, rise, self.step)
 
 
 TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True, strict=False)
@@ -42,7 +50,7 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer, at: Position) -> 
     return {
         "model": parameters,
         "optimizer": moments,
-        "position": torch.tensor([at.step, at.best_recall, at.best_step], dtype=torch.float64),
+        "position": torch.tensor(astuple(at), dtype=torch.float64),
         f"random_{dist.get_rank()}": torch.get_rng_state(),
     }
 
@@ -71,8 +79,8 @@ def load(folder: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pos
     )
     if own in state:
         torch.set_rng_state(state[own])
-    step, best_recall, best_step = state["position"].tolist()
-    return Position(int(step), best_recall, int(best_step))
+    step, best_recall, rise_step, best_step = state["position"].tolist()
+    return Position(int(step), best_recall, int(rise_step), int(best_step))
 
 
 def gather_trained(model: nn.Module) -> dict[str, torch.Tensor]:

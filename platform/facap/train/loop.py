@@ -102,8 +102,8 @@ def train_rank(job: dict[str, Any]) -> None:
         assert at.step == (epoch + 1) * per_epoch, (rank, epoch, at, per_epoch)
         found = validate(model, pictures, tokens, val, local, config.precision, device)
         metrics |= found.metrics()
-        if found.recall is not None and found.recall > at.best_recall:
-            at = replace(at, best_recall=found.recall, best_step=at.step)
+        at = at if found.recall is None else at.after(found.recall)
+        if at.best_step == at.step:
             write_model(model, tokens, checkpoint.gather_trained(model), job["folder"], rank)
         if rank == 0:
             log.add.remote("epoch", metrics | {"epoch": epoch, "step": at.step})
@@ -122,8 +122,8 @@ def train_rank(job: dict[str, Any]) -> None:
 
 
 def exhausted(at: checkpoint.Position, patience_steps: int) -> bool:
-    """Whether the best validation recall is so many steps old; never with 0."""
-    return bool(patience_steps and at.best_step and at.step - at.best_step >= patience_steps)
+    """Whether validation recall last rose so many steps ago; never with 0."""
+    return bool(patience_steps and at.rise_step and at.step - at.rise_step >= patience_steps)
 
 
 def report(
