@@ -193,7 +193,7 @@ def main() -> None:
         rows = len(split_rows(store, "train"))
         config = TrainConfig(epochs=math.ceil(given.steps / (rows // 64)), checkpoint_every_steps=1000)
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        broken = broken_trainings.measure(Path(folder) / "broken", epochs=5)
+        broken = broken_trainings.measure(Path(folder) / "broken", epochs=4)
         print(json.dumps(broken), flush=True)
         loop = Loop(store, config)
         figures = in_turns(store, loop, config, given.steps)

@@ -20,7 +20,7 @@ from facap.store import Store
 
 SIDE, GAP = 120, 10  # px
 FRAME = (20, 130, 60)  # of the target
-LETTERS = 24  # of a line of text
+LETTERS = 22  # of a line of text
 
 
 class Sheets:
