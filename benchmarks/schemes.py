@@ -21,7 +21,7 @@ import torch
 
 from benchmarks import drawn_triplets
 from benchmarks.plain_loop import Held, Loop
-from facap.evaluate.metrics import target_ranks
+from facap.evaluate.metrics import find
 from facap.store import Store
 from facap.train.config import TrainConfig
 from facap.train.feed import split_rows
@@ -59,10 +59,10 @@ def found_within_10(loop: Loop, rows: pa.Table) -> np.ndarray:
             ids, mask = loop.tokens(said["modification"][start : start + 64])
             states = model.from_trunk(held.inputs(references[start : start + 64]))
             query.append(model.matching.query(model, states, ids, mask))
-    ranks = target_ranks(
+    found = find(
         torch.cat(query).numpy(), torch.cat(candidate).numpy(), np.array(references), np.array(targets)
     )
-    return ranks <= 10
+    return found.ranks <= 10
 
 
 def trained(store: Store, name: str, seed: int, steps: int, held: Held | None) -> tuple[np.ndarray, Held]:

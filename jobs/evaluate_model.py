@@ -1,10 +1,11 @@
 """Scores the model and the baselines on products never seen -> METRICS."""
 
 import sys
+from typing import TextIO
 
 from facap.progress import Progress, StageReport
 from facap.store import Store
-from jobs.job_runner import run_job
+from jobs.job_runner import run_jobs
 from jobs.job_settings import Settings
 
 
@@ -15,5 +16,12 @@ def evaluate_model(store: Store, settings: Settings, progress: Progress) -> Stag
     return pipeline.run(store, settings.evaluate, progress)
 
 
+def show(store: Store, settings: Settings, out: TextIO) -> None:
+    """Prints METRICS as tables."""
+    from facap.evaluate.report import retrieval_tables
+
+    print(retrieval_tables(store.read("metrics")), file=out)
+
+
 if __name__ == "__main__":
-    sys.exit(run_job("evaluate", __doc__, evaluate_model))
+    sys.exit(run_jobs(__doc__, {"evaluate": evaluate_model}, afterwards=show))

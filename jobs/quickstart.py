@@ -8,7 +8,7 @@ from jobs.build_catalog import build_catalog
 from jobs.build_index import build_index
 from jobs.caption_images import caption_images
 from jobs.crawl_images import crawl_images
-from jobs.evaluate_model import evaluate_model
+from jobs.evaluate_model import evaluate_model, show
 from jobs.job_runner import run_jobs
 from jobs.job_settings import Settings
 from jobs.mine_pairs import mine_pairs
@@ -32,10 +32,9 @@ STAGES = {
 
 
 def finish(store: Store, settings: Settings, out: TextIO) -> None:
-    """Prints the retrieval table, then keeps serving unless told not to."""
-    from facap.evaluate.report import retrieval_table
-
-    print(retrieval_table(store.read("metrics")) + "\n", file=out)
+    """Prints METRICS as a table, then keeps serving unless told not to."""
+    show(store, settings, out)
+    print(file=out)
     serve_alone(store, settings, out)
 
 

@@ -235,19 +235,25 @@ EMBEDDINGS = _schema(
 
 METRICS = _schema(
     "METRICS",
-    1,
+    2,
     "model_version benchmark protocol category metric",
     [
         _field("model_version", pa.string(), "what was scored: a model's hash, or a baseline", True),
         _field("benchmark", pa.string(), "the data it was scored on", True),
         _field("protocol", pa.string(), "how gallery and queries were formed", True),
         _field("category", pa.string(), "a category, or 'all'", True),
-        _field("metric", pa.string(), "recall@k, recall_product@k or median_rank", True),
-        _field("value", pa.float64(), "recalls as shares 0 to 1; ranks from 1", True),
+        _field("metric", pa.string(), "recall@k, recall_product@k, map, map_product or median_rank", True),
+        _field("value", pa.float64(), "recalls and precisions as shares 0 to 1; ranks from 1", True),
         _field("ci_low", pa.float64(), "interval (evaluate.confidence, 95 % by default), lower end"),
         _field("ci_high", pa.float64(), "interval, upper end"),
         _field("num_queries", pa.int64(), "queries scored", True),
         _field("gallery_size", pa.int64(), "candidates ranked", True),
+        _field(
+            "coverage",
+            pa.float64(),
+            "share of the gallery's pictures that are there; below 1 a figure compares with none published",
+            True,
+        ),
     ],
 )
 

@@ -17,7 +17,7 @@ from facap.errors import StageFailed
 from facap.evaluate import pipeline as evaluation
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.metrics import metric_names
-from facap.evaluate.report import retrieval_table
+from facap.evaluate.report import retrieval_tables
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, IMAGES, METRICS, PAIRS, TRIPLETS, conform, from_rows
 from facap.splits import split_of
@@ -181,7 +181,7 @@ def test_evaluation_scores_model_and_baselines(store: Store, pairs: list[dict]) 
         strict, loose = (rows[name, "all", f"recall{kind}@5"]["value"] for kind in ("", "_product"))
         assert strict <= loose
 
-    table = retrieval_table(metrics)
+    table = retrieval_tables(metrics)
     assert [line for line in table.splitlines() if line.startswith("fashionblip2")]
     client = open_client(store, "")
     experiment = client.get_experiment_by_name("facap")

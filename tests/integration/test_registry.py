@@ -60,6 +60,7 @@ def measured(store: Store, model: str, recall: float, baseline: float = 0.3, dat
             "value": value,
             "num_queries": 10,
             "gallery_size": 20,
+            "coverage": 1.0,
         }
         for version, value in scores.items()
         for metric in metric_names()

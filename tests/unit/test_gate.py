@@ -60,6 +60,7 @@ def row(version: str, value: float, category: str = "all", metric: str = "recall
         "value": value,
         "num_queries": 1,
         "gallery_size": 1,
+        "coverage": 1.0,
     }
 
 

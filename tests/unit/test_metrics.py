@@ -6,18 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facap.evaluate.metrics import (
-    bootstrap,
-    interval,
-    metric_names,
-    product_ranks,
-    summarise,
-    target_ranks,
+from facap.evaluate.metrics import NOBODY, Found, bootstrap, find, interval, metric_names, summarise
+from facap.evaluate.protocol import (
+    Candidate,
+    Query,
+    Vectors,
+    by_vectors,
+    catalogue_tasks,
+    evaluate,
+    read_gallery,
+    read_queries,
 )
-from facap.evaluate.protocol import Candidate, Query, Vectors, evaluate, read_gallery, read_queries
 from facap.evaluate.report import retrieval_table
 from facap.schemas import METRICS, from_rows
 from facap.splits import split_of
+
+
+def of_ranks(ranks: list[int]) -> Found:
+    """What queries found whose target is the only right one."""
+    return Found(np.array(ranks), 1 / np.array(ranks))
 
 
 def test_ranks_by_hand() -> None:
@@ -25,7 +32,10 @@ def test_ranks_by_hand() -> None:
     queries = np.array([[0.9, 0.5, 0.7, 0.1], [0.2, 0.2, 0.2, 0.2], [0.1, 0.2, 0.3, 0.4]], np.float32)
     references, targets = np.array([0, 0, 3]), np.array([1, 1, 2])
     # 1: candidates 1..3 score .5 .7 .1; 2: all three tie, against the model; 3: the reference is left out
-    assert target_ranks(queries, gallery, references, targets).tolist() == [2, 3, 1]
+    found = find(queries, gallery, references, targets)
+    assert found.ranks.tolist() == [2, 3, 1] and found.precisions.tolist() == [1 / 2, 1 / 3, 1]
+    counting = find(queries, gallery, np.full(3, NOBODY), targets)
+    assert counting.ranks.tolist() == [3, 4, 2]  # every reference scores at least as much
 
 
 def test_any_view_of_the_product_counts_only_for_the_product() -> None:
@@ -33,54 +43,61 @@ def test_any_view_of_the_product_counts_only_for_the_product() -> None:
     products = np.array([0, 1, 1, 2])
     query = np.array([[0.0, 0.1, 0.9, 0.5]], np.float32)
     reference, target = np.array([0]), np.array([1])
-    assert target_ranks(query, gallery, reference, target).tolist() == [3]
-    assert product_ranks(query, gallery, reference, target, products).tolist() == [1]
+    assert find(query, gallery, reference, target).ranks.tolist() == [3]
+    found = find(query, gallery, reference, target, products)
+    assert found.ranks.tolist() == [1]
+    assert found.precisions.tolist() == [(1 / 1 + 2 / 3) / 2]  # the second view comes behind one wrong one
 
 
 def test_a_target_is_never_a_view_of_its_reference() -> None:
-    with pytest.raises(AssertionError):
-        target_ranks(np.ones((1, 2)), np.ones((2, 2)), np.array([1]), np.array([1]))
+    with pytest.raises(AssertionError, match="a target is its reference"):
+        find(np.ones((1, 2)), np.ones((2, 2)), np.array([1]), np.array([1]))
 
 
-def brute_force(scores: list[int], reference: int, target: int, products: list[int]) -> tuple[int, int]:
-    """Both ranks of one query, by sorting the worst case: those that tie with the target come first."""
-    others = [i for i in range(len(scores)) if i not in (reference, target)]
-    order = sorted([*others, target], key=lambda i: (-scores[i], i == target))
-    views = [i for i in range(len(scores)) if products[i] == products[target]]
-    best = max(views, key=lambda i: scores[i])
-    rest = [i for i in range(len(scores)) if i != reference and i not in views]
-    by_product = sorted([*rest, best], key=lambda i: (-scores[i], i == best))
-    return order.index(target) + 1, by_product.index(best) + 1
+def brute_force(scores: list[int], reference: int, right: set[int]) -> tuple[int, float]:
+    """Best rank and average precision of one query, by sorting: of equals the wrong ones come first."""
+    ranked = [i for i in range(len(scores)) if i != reference]
+    ranked.sort(key=lambda i: (-scores[i], i in right))
+    hits = [place for place, i in enumerate(ranked, 1) if i in right]
+    wrong_before = hits[0] - 1
+    return wrong_before + 1, sum(n / place for n, place in enumerate(hits, 1)) / len(hits)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
-def test_ranks_against_brute_force(data: st.DataObject) -> None:
+def test_what_is_found_against_brute_force(data: st.DataObject) -> None:
+    """Few values, so many ties; several views of a product; references that count and that do not."""
     size = data.draw(st.integers(2, 12))
     products = [0, 1, *data.draw(st.lists(st.integers(0, 4), min_size=size - 2, max_size=size - 2))]
-    rows = st.lists(st.integers(0, 4), min_size=size, max_size=size)  # few values: many ties
+    rows = st.lists(st.integers(0, 4), min_size=size, max_size=size)
     queries = data.draw(st.lists(rows, min_size=1, max_size=5))
     pairs = [(a, b) for a in range(size) for b in range(size) if products[a] != products[b]]
     chosen = [data.draw(st.sampled_from(pairs)) for _ in queries]
-    references, targets = (np.array(side) for side in zip(*chosen, strict=True))
-    gallery = np.eye(size, dtype=np.float32)
-    strict = target_ranks(np.array(queries, np.float32), gallery, references, targets)
-    loose = product_ranks(np.array(queries, np.float32), gallery, references, targets, np.array(products))
-    expected = [brute_force(q, a, b, products) for q, (a, b) in zip(queries, chosen, strict=True)]
-    assert list(zip(strict.tolist(), loose.tolist(), strict=True)) == expected
+    asked = [(NOBODY if data.draw(st.booleans()) else a, b) for a, b in chosen]
+    references, targets = (np.array(side) for side in zip(*asked, strict=True))
+    gallery, vectors = np.eye(size, dtype=np.float32), np.array(queries, np.float32)
+    strict = find(vectors, gallery, references, targets)
+    loose = find(vectors, gallery, references, targets, np.array(products))
+    for i, (scores, (reference, target)) in enumerate(zip(queries, asked, strict=True)):
+        views = {v for v in range(size) if products[v] == products[target]}
+        for found, right in ((strict, {target}), (loose, views)):
+            assert (found.ranks[i], pytest.approx(found.precisions[i])) == brute_force(
+                scores, reference, right
+            )
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     queries, gallery = rng.integers(-3, 4, (50, 8)), rng.integers(-3, 4, (30, 8))
     references, targets = rng.integers(0, 15, 50), rng.integers(15, 30, 50)
-    whole = target_ranks(queries, gallery, references, targets)
+    whole = find(queries, gallery, references, targets)
     monkeypatch.setattr("facap.evaluate.metrics.QUERIES_AT_ONCE", 7)
-    assert (target_ranks(queries, gallery, references, targets) == whole).all()
+    assert (find(queries, gallery, references, targets).ranks == whole.ranks).all()
 
 
 def test_summary_by_hand() -> None:
-    values = summarise(np.array([[1, 3, 10, 60]]), np.array([[1, 1, 6, 50]]))[0]
+    product = Found(np.array([1, 1, 6, 50]), np.array([1, 0.5, 0.25, 0.05]))
+    values = summarise(of_ranks([1, 3, 10, 60]), product)
     assert dict(zip(metric_names(), values.tolist(), strict=True)) == {
         "recall@1": 0.25,
         "recall@5": 0.5,
@@ -90,18 +107,20 @@ def test_summary_by_hand() -> None:
         "recall_product@5": 0.5,
         "recall_product@10": 0.75,
         "recall_product@50": 1.0,
+        "map": pytest.approx((1 + 1 / 3 + 1 / 10 + 1 / 60) / 4),
+        "map_product": pytest.approx(0.45),
         "median_rank": 6.5,
     }
 
 
 def test_bootstrap_is_seeded_and_covers() -> None:
-    ranks = np.random.default_rng(0).geometric(0.1, size=400)
-    first = bootstrap(ranks, ranks, 500, np.random.default_rng(7))
-    again = bootstrap(ranks, ranks, 500, np.random.default_rng(7))
+    found = of_ranks(np.random.default_rng(0).geometric(0.1, size=400).tolist())
+    first = bootstrap(found, found, 500, np.random.default_rng(7))
+    again = bootstrap(found, found, 500, np.random.default_rng(7))
     assert (first == again).all() and first.shape == (500, len(metric_names()))
-    assert not (first == bootstrap(ranks, ranks, 500, np.random.default_rng(8))).all()
+    assert not (first == bootstrap(found, found, 500, np.random.default_rng(8))).all()
     low, high = interval(first, 0.95)
-    values = summarise(ranks[None], ranks[None])[0]
+    values = summarise(found, found)
     assert (low <= values).all() and (values <= high).all()
     share = values[metric_names().index("recall@10")]
     width = 2 * 1.96 * np.sqrt(share * (1 - share) / 400)  # the normal approximation, for a sanity check
@@ -110,7 +129,8 @@ def test_bootstrap_is_seeded_and_covers() -> None:
 
 
 def test_one_query_has_an_interval_of_its_own_value() -> None:
-    low, high = interval(bootstrap(np.array([3]), np.array([3]), 100, np.random.default_rng(0)), 0.95)
+    one = of_ranks([3])
+    low, high = interval(bootstrap(one, one, 100, np.random.default_rng(0)), 0.95)
     assert (low == high).all()
 
 
@@ -131,7 +151,8 @@ def small_world() -> tuple[list[Query], list[Candidate], Vectors]:
 
 def test_all_is_the_mean_over_categories() -> None:
     queries, gallery, vectors = small_world()
-    rows = evaluate("m@1", vectors, queries, gallery, samples=100, confidence=0.95, seed=0)
+    tasks, answer = catalogue_tasks(queries, gallery), by_vectors(queries, vectors)
+    rows = evaluate("m@1", tasks, answer, samples=100, confidence=0.95, seed=0)
     assert from_rows(rows, METRICS).num_rows == 3 * len(metric_names())
     found = {(row["category"], row["metric"]): row for row in rows}
     assert found["dress", "recall@1"]["value"] == 1 and found["top", "recall@10"]["value"] == 0
@@ -139,15 +160,17 @@ def test_all_is_the_mean_over_categories() -> None:
     assert found["top", "median_rank"]["value"] == 11
     assert [found[c, "recall@1"]["num_queries"] for c in ("dress", "top", "all")] == [3, 1, 4]
     assert [found[c, "recall@1"]["gallery_size"] for c in ("dress", "top", "all")] == [3, 11, 7]
-    assert rows == evaluate("m@1", vectors, queries, gallery, samples=100, confidence=0.95, seed=0)
+    assert rows == evaluate("m@1", tasks, answer, samples=100, confidence=0.95, seed=0)
+    assert {row["coverage"] for row in rows} == {1.0}
 
 
 def test_table_puts_the_best_first() -> None:
     queries, gallery, vectors = small_world()
     perfect = Vectors(vectors.gallery, np.stack([vectors.gallery[query.target_id] for query in queries]))
-    rows = evaluate("baseline/sum@b", vectors, queries, gallery, 100, 0.95, 0)
-    rows += evaluate("fashionblip2@m", perfect, queries, gallery, 100, 0.95, 0)
-    lines = retrieval_table(from_rows(rows, METRICS)).splitlines()
+    tasks = catalogue_tasks(queries, gallery)
+    rows = evaluate("baseline/sum@b", tasks, by_vectors(queries, vectors), 100, 0.95, 0)
+    rows += evaluate("fashionblip2@m", tasks, by_vectors(queries, perfect), 100, 0.95, 0)
+    lines = retrieval_table(rows).splitlines()
     assert lines[0].split()[:2] == ["model", "R@1"] and lines[0].split()[-1] == "gallery"
     assert [line.split()[0] for line in lines[2:]] == ["fashionblip2", "baseline/sum"]
     assert "100.0 [100.0, 100.0]" in lines[2] and "50.0 [50.0, 50.0]" in lines[3]
@@ -179,6 +202,7 @@ def test_gallery_and_queries_are_those_of_the_test_split() -> None:
             "modification": ["make it red", None, "make it blue"],
             "split": ["test", "test", "train"],
             "status": ["ok", "empty", "ok"],
+            "place": [4, 5, 6],
         }
     )
-    assert read_queries(triplets) == [Query("a", "x", "top", "make it red")]
+    assert read_queries(triplets) == [Query("a", "x", "top", "make it red", 4)]

@@ -1,5 +1,7 @@
 """Settings of the evaluation (TRIPLETS of the test split + IMAGES + models -> METRICS)."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from facap.config import StageConfig
@@ -13,6 +15,15 @@ class EvaluateConfig(StageConfig):
         description="BLIP-2 retrieval checkpoint of the baselines: facap/<name>, a folder or a hub name; "
         "null for the one that the model was trained from",
     )
+    protocols: tuple[Literal["reference_excluded", "original", "original_no_reference", "val"], ...] = Field(
+        (),
+        description="how galleries are formed; none: the last three for TRIPLETS with lists of images, "
+        "else the first",
+    )
+    split: Literal["train", "val", "test"] | None = Field(
+        None,
+        description="whose triplets are asked; null: val with lists of images, else test",
+    )
     whole_catalogue: bool = Field(
         True, description="rank among the whole catalogue's pictures; false: among the test split's alone"
     )
@@ -22,3 +33,11 @@ class EvaluateConfig(StageConfig):
     num_workers: int = Field(2, ge=1, description="most Ray actors that embed; one for each 1,000 images")
     batch_size: int = Field(64, ge=1, description="images or queries embedded at once")
     mlflow_uri: str = Field("", description="tracking server; empty: SQLite in the workspace")
+
+
+class SubmissionConfig(StageConfig):
+    """Another model's results from files, for `jobs.score_submission`."""
+
+    folder: str = Field("", description="embeddings or rankings, see docs/evaluation.md")
+    name: str = Field("submission", pattern=r"^[\w.-]+$", description="what the model is called in the table")
+    max_file_mib: int = Field(4096, ge=1, description="largest file that is read, MiB")

@@ -9,19 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facap.errors import ModelMissing, StageFailed
+from facap.errors import ModelMissing
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.embed import Scored, embed_scored
-from facap.evaluate.protocol import (
-    ALL,
-    GALLERY_COLUMNS,
-    QUERY_COLUMNS,
-    Candidate,
-    Query,
-    evaluate,
-    read_gallery,
-    read_queries,
-)
+from facap.evaluate.protocol import ALL, by_vectors, evaluate
+from facap.evaluate.questions import read_questions
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport
 from facap.schemas import METRICS, from_rows
@@ -31,7 +23,7 @@ from facap.tracking import open_client, start_run
 if TYPE_CHECKING:
     from facap.model.baselines import Mode
 
-VERSION = 1
+VERSION = 2
 BASELINES: "tuple[Mode, ...]" = ("image_only", "text_only", "sum")
 MODEL = "fashionblip2"
 
@@ -47,23 +39,24 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
         "model": store.fingerprint("model"),
         "base": checkpoints.label(base),
     }
+    if store.manifest("galleries"):
+        inputs["galleries"] = store.fingerprint("galleries")
     stage = store.stage("metrics", METRICS, stage_key("evaluate", VERSION, settings, inputs))
     finished = stage.finished()
     if finished:
         return StageReport("evaluate", finished.extra["queries"], finished.rows, reused=True)
 
-    gallery = read_gallery(store.read("images", GALLERY_COLUMNS), config.whole_catalogue)
-    queries = read_queries(store.read("triplets", QUERY_COLUMNS))
-    _check(queries, gallery)
+    questions = read_questions(store, config)
+    for said in questions.notes:
+        progress.say(said)
     scored = scored_models(store, base)
-    vectors = embed_scored(store, scored, base, queries, config, progress)
+    vectors = embed_scored(store, scored, base, questions.queries, config, progress)
     rows: list[dict] = []
     for one in scored:
         rows += evaluate(
             one.version,
-            vectors[one.version],
-            queries,
-            gallery,
+            questions.tasks,
+            by_vectors(questions.queries, vectors[one.version]),
             config.bootstrap_samples,
             config.confidence,
             config.seed,
@@ -71,9 +64,9 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     _log(store, config, rows, inputs)
     stage.write(from_rows(rows, METRICS))
     manifest = stage.commit(
-        config=config.model_dump(mode="json"), inputs=inputs, extra={"queries": len(queries)}
+        config=config.model_dump(mode="json"), inputs=inputs, extra={"queries": len(questions.queries)}
     )
-    return StageReport("evaluate", len(queries), manifest.rows, seconds=time.monotonic() - started)
+    return StageReport("evaluate", len(questions.queries), manifest.rows, seconds=time.monotonic() - started)
 
 
 def trained_from(store: Store) -> str:
@@ -95,23 +88,6 @@ def scored_models(store: Store, base: str) -> list[Scored]:
     return [model] + [Scored(f"baseline/{mode}@{weights}", mode) for mode in BASELINES]
 
 
-def _check(queries: list[Query], gallery: list[Candidate]) -> None:
-    if not queries:
-        raise StageFailed(
-            "evaluate: TRIPLETS has no test row with a modification text, so there is nothing to score; "
-            "crawl more products or look at the failures of the triplets stage"
-        )
-    category_of = {candidate.image_id: candidate.category for candidate in gallery}
-    for query in queries:
-        for image_id in (query.reference_id, query.target_id):
-            if category_of.get(image_id) != query.category:
-                raise StageFailed(
-                    f"evaluate: image {image_id} of a test triplet should be a kept image of "
-                    f"'{query.category}', is {category_of.get(image_id, 'not there')}; TRIPLETS and IMAGES "
-                    "do not belong together, rebuild pairs and triplets"
-                )
-
-
 def _log(store: Store, config: EvaluateConfig, rows: list[dict], inputs: dict[str, str]) -> None:
     """Puts the numbers of category "all" and of each category in one MLflow run."""
     from mlflow.entities import Metric
@@ -121,7 +97,9 @@ def _log(store: Store, config: EvaluateConfig, rows: list[dict], inputs: dict[st
     now = int(time.time() * 1000)
     metrics = []
     for row in rows:
-        name = "/".join([row["model_version"].partition("@")[0], row["category"], row["metric"]])
+        protocol = [] if row["protocol"] == rows[0]["protocol"] else [row["benchmark"], row["protocol"]]
+        parts = [row["model_version"].partition("@")[0], *protocol, row["category"], row["metric"]]
+        name = "/".join(parts)
         metrics.append(Metric(name.replace("@", "_at_"), row["value"], now, 0))
     for start in range(0, len(metrics), 1000):  # MLflow takes 1000 a call
         client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])

@@ -4,6 +4,8 @@ model                    R@1 %         R@5 %  ...   median rank   gallery
 fashionblip2   21.0 [18.2, 24.1]   ...
 """
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from facap.evaluate.protocol import ALL
@@ -13,17 +15,30 @@ COLUMNS = {
     "R@5 %": "recall@5",
     "R@10 %": "recall@10",
     "R@10 % (product)": "recall_product@10",
+    "mAP %": "map",
     "median rank": "median_rank",
 }
 
 
-def retrieval_table(metrics: pa.Table, category: str = ALL) -> str:
+def retrieval_tables(metrics: pa.Table, category: str = ALL) -> str:
+    """A table for each benchmark and protocol under its name, and a warning where pictures are missing."""
+    parts = []
+    rows = metrics.to_pylist()
+    for benchmark, protocol in dict.fromkeys((row["benchmark"], row["protocol"]) for row in rows):
+        mine = [row for row in rows if (row["benchmark"], row["protocol"]) == (benchmark, protocol)]
+        coverage = min(row["coverage"] for row in mine)
+        missing = f"; {1 - coverage:.1%} of the gallery is missing: NOT comparable" if coverage < 1 else ""
+        parts.append(f"{benchmark}, protocol {protocol}{missing}\n{retrieval_table(mine, category)}")
+    return "\n\n".join(parts)
+
+
+def retrieval_table(rows: Iterable[dict], category: str = ALL) -> str:
     """A line a model, the best R@10 first: value [interval] of each metric, queries, gallery size.
 
-    `category`: one of METRICS; "all" is the mean over categories.
+    `rows` of METRICS, of one benchmark and protocol. `category`: one of these; "all" is the mean over all.
     """
     found: dict[str, dict[str, dict]] = {}
-    for row in metrics.to_pylist():
+    for row in rows:
         if row["category"] == category:
             found.setdefault(row["model_version"], {})[row["metric"]] = row
     ordered = sorted(found, key=lambda version: -found[version]["recall@10"]["value"])

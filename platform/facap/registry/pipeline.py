@@ -78,6 +78,8 @@ def data_fingerprint(metrics: Manifest) -> str:
 def scores(metrics: pa.Table, model_fingerprint: str, data: str) -> tuple[Score, Score]:
     """The headline of the model and of the best baseline; DatasetMissing if METRICS lacks either."""
     rows = [row for row in metrics.to_pylist() if (row["category"], row["metric"]) == HEADLINE]
+    first = [(row["benchmark"], row["protocol"]) for row in rows[:1]]  # figures of others do not compare
+    rows = [row for row in rows if (row["benchmark"], row["protocol"]) in first]
     found = [Score(row["model_version"], row["value"], data) for row in rows]
     baselines = [score for score in found if score.name.startswith("baseline/")]
     models = [score for score in found if score.name.endswith(f"@{model_fingerprint}")]

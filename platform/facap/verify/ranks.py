@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facap.evaluate.embed import Asked, embed_queries
-from facap.evaluate.metrics import target_ranks
+from facap.evaluate.metrics import find
 from facap.model import checkpoints
 from facap.model.embed import TRAINED, Workers, vectors
 from facap.progress import Progress
@@ -110,7 +110,7 @@ class _Queries:
             mine = [i for i, number in enumerate(numbers) if self.places[number][0] == category]
             gallery_GD = self.galleries[category].vectors_GD
             references, targets = (np.array([self.places[numbers[i]][side] for i in mine]) for side in (1, 2))
-            ranks = target_ranks(queries_QD[mine], gallery_GD, references, targets)
+            ranks = find(queries_QD[mine], gallery_GD, references, targets).ranks
             size = len(gallery_GD) - 1
             found |= {numbers[i]: (int(rank), size) for i, rank in zip(mine, ranks, strict=True)}
         return found
