@@ -257,6 +257,22 @@ METRICS = _schema(
     ],
 )
 
+RANKS = _schema(
+    "RANKS",
+    1,
+    "model_version benchmark protocol category query",
+    [
+        _field("model_version", pa.string(), "what was asked: a model's hash, or a baseline", True),
+        _field("benchmark", pa.string(), "the data it was asked about", True),
+        _field("protocol", pa.string(), "how gallery and queries were formed", True),
+        _field("category", pa.string(), "of the query", True),
+        _field("query", pa.string(), "hash of reference, target, text and place", True),
+        _field("reference_id", pa.string(), "image_id of the query's picture", True),
+        _field("target_id", pa.string(), "image_id that it asks for", True),
+        _field("rank", pa.int32(), "of the target in the gallery, from 1", True),
+    ],
+)
+
 SCHEMAS = {
     s.metadata[b"facap.dataset"].decode().lower(): s
     for s in (
@@ -271,6 +287,7 @@ SCHEMAS = {
         GALLERIES,
         EMBEDDINGS,
         METRICS,
+        RANKS,
     )
 }
 

@@ -79,7 +79,9 @@ def test_missing_pictures_are_said_in_rows_and_table() -> None:
     axes = dict(zip("abc", np.eye(3, dtype=np.float32), strict=True))
     vectors = Vectors({k: axes[k] for k in "ab"}, np.array([[0, 1, 0], [0, 0, 1]], np.float32))
     tasks = published_tasks("fiq_val", PUBLISHED, queries, {"dress": ["a", "b", "c"]})
-    rows = evaluate("m", tasks, by_vectors(queries, vectors), 100, 0.95, 0)
+    answers = [by_vectors(queries, vectors)(task) for task in tasks]
+    assert [found.asked for found in answers] == [[0]] * 3
+    rows = evaluate("m", tasks, answers, 100, 0.95, 0)
     assert {row["num_queries"] for row in rows} == {1} and {row["coverage"] for row in rows} == {2 / 3}
     text = retrieval_tables(from_rows(rows, METRICS))
     assert text.count("33.3% of the gallery is missing: NOT comparable") == 3

@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facap.errors import ModelMissing
+from facap.errors import ModelMissing, StageFailed
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.embed import Scored, embed_scored
-from facap.evaluate.protocol import ALL, by_vectors, evaluate
+from facap.evaluate.protocol import ALL, by_vectors, evaluate, rank_rows
 from facap.evaluate.questions import read_questions
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport
-from facap.schemas import METRICS, from_rows
+from facap.schemas import METRICS, RANKS, from_rows
 from facap.store import Store, stage_key
 from facap.tracking import open_client, start_run
 
@@ -52,15 +52,20 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     scored = scored_models(store, base)
     vectors = embed_scored(store, scored, base, questions.queries, config, progress)
     rows: list[dict] = []
+    ranks: list[dict] = []
     for one in scored:
-        rows += evaluate(
-            one.version,
-            questions.tasks,
-            by_vectors(questions.queries, vectors[one.version]),
-            config.bootstrap_samples,
-            config.confidence,
-            config.seed,
+        answer = by_vectors(questions.queries, vectors[one.version])
+        answers = [answer(task) for task in questions.tasks]
+        ranks += rank_rows(one.version, questions.tasks, answers, questions.queries)
+        samples, confidence = config.bootstrap_samples, config.confidence
+        rows += evaluate(one.version, questions.tasks, answers, samples, confidence, config.seed)
+    if not ranks:
+        raise StageFailed(
+            "evaluate: no query has both of its pictures in IMAGES, so there is nothing to score"
         )
+    each = store.stage("ranks", RANKS, stage.key)
+    each.write(from_rows(ranks, RANKS))
+    each.commit(config=config.model_dump(mode="json"), inputs=inputs)
     _log(store, config, rows, inputs)
     stage.write(from_rows(rows, METRICS))
     manifest = stage.commit(

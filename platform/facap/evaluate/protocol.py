@@ -16,6 +16,7 @@ a gallery's pictures that are there: a smaller gallery is easier, so a figure be
 is published.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,11 @@ class Query:
     category: str
     text: str
     place: int | None = None  # in the file that it was imported from
+
+    def key(self) -> str:
+        """The same for the same query in any evaluation, 16 hex digits."""
+        said = "\x1f".join([self.reference_id, self.target_id, self.text, str(self.place)])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Task:
 class Answered:
     """What a model made of a task: of its queries that can be asked, what they find."""
 
+    asked: list[int]  # their numbers
     target: Found
     product: Found
     coverage: float  # share of the gallery's pictures that are there
@@ -179,7 +186,7 @@ def by_vectors(queries: Sequence[Query], vectors: Vectors) -> Answer:
         empty = Found(np.zeros(0, np.int64), np.zeros(0))
         coverage = len(there) / max(1, len(task.gallery))
         if not asked:
-            return Answered(empty, empty, coverage)
+            return Answered([], empty, empty, coverage)
         gallery_GD = np.stack([vectors.gallery[candidate.image_id] for candidate in there])
         targets = np.array([row_of[queries[i].target_id] for i in asked])
         references = np.array(
@@ -188,6 +195,7 @@ def by_vectors(queries: Sequence[Query], vectors: Vectors) -> Answer:
         products_G = np.unique([candidate.product_id for candidate in there], return_inverse=True)[1]
         queries_QD = vectors.queries_QD[asked]
         return Answered(
+            asked,
             find(queries_QD, gallery_GD, references, targets),
             find(queries_QD, gallery_GD, references, targets, products_G),
             coverage,
@@ -221,7 +229,7 @@ def by_rankings(queries: Sequence[Query], rankings: Mapping[int, Sequence[str]])
             target = query.target_id
             ranks.append(named.index(target) + 1 if target in named else task.size)
         found = Found(np.array(ranks, np.int64), 1 / np.array(ranks, np.float64))
-        return Answered(found, found, 1.0)
+        return Answered(task.queries, found, found, 1.0)
 
     return answer
 
@@ -233,7 +241,12 @@ def _can_be_asked(query: Query, task: Task, row_of: Mapping[str, int], vectors: 
 
 
 def evaluate(
-    model_version: str, tasks: Sequence[Task], answer: Answer, samples: int, confidence: float, seed: int
+    model_version: str,
+    tasks: Sequence[Task],
+    answers: Sequence[Answered],
+    samples: int,
+    confidence: float,
+    seed: int,
 ) -> list[dict]:
     """METRICS rows of one model: for each benchmark and protocol each category with queries, then "all".
 
@@ -242,10 +255,10 @@ def evaluate(
     """
     rows: list[dict] = []
     for benchmark, protocol in dict.fromkeys((task.benchmark, task.protocol) for task in tasks):
-        mine = [task for task in tasks if (task.benchmark, task.protocol) == (benchmark, protocol)]
+        both = zip(tasks, answers, strict=True)
+        mine = [pair for pair in both if (pair[0].benchmark, pair[0].protocol) == (benchmark, protocol)]
         values, resamples, counts = [], [], []
-        for number, task in enumerate(mine):
-            found = answer(task)
+        for number, (task, found) in enumerate(mine):
             size = len(found.target.ranks)
             if not size:
                 continue
@@ -259,8 +272,28 @@ def evaluate(
             asked, sizes, coverages = zip(*counts, strict=True)
             bounds = interval(np.mean(resamples, axis=0), confidence)
             whole = (sum(asked), round(float(np.mean(sizes))), float(np.mean(coverages)))
-            rows += _rows(model_version, mine[0], ALL, np.mean(values, axis=0), bounds, whole)
+            rows += _rows(model_version, mine[0][0], ALL, np.mean(values, axis=0), bounds, whole)
     return rows
+
+
+def rank_rows(
+    model_version: str, tasks: Sequence[Task], answers: Sequence[Answered], queries: Sequence[Query]
+) -> list[dict]:
+    """RANKS rows of one model."""
+    return [
+        {
+            "model_version": model_version,
+            "benchmark": task.benchmark,
+            "protocol": task.protocol,
+            "category": task.category,
+            "query": queries[number].key(),
+            "reference_id": queries[number].reference_id,
+            "target_id": queries[number].target_id,
+            "rank": int(rank),
+        }
+        for task, found in zip(tasks, answers, strict=True)
+        for number, rank in zip(found.asked, found.target.ranks, strict=True)
+    ]
 
 
 def _rows(

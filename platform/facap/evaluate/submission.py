@@ -51,8 +51,9 @@ def score(store: Store, config: SubmissionConfig, how: EvaluateConfig) -> pa.Tab
         answer = by_vectors(questions.queries, read_vectors(folder, questions.queries, names, most))
     else:
         answer = by_rankings(questions.queries, read_rankings(folder, questions.queries, names, most))
+    answers = [answer(task) for task in questions.tasks]
     found = evaluate(
-        f"submission/{config.name}", questions.tasks, answer, how.bootstrap_samples, how.confidence, how.seed
+        f"submission/{config.name}", questions.tasks, answers, how.bootstrap_samples, how.confidence, how.seed
     )
     page = {"notes": questions.notes, "metrics": found}
     reports.write_text(

@@ -4,13 +4,17 @@ A killed run resumes from its last sharded checkpoint under <workspace>/train-ru
 comes from the stage's key, so other settings or inputs make another run.
 """
 
+import hashlib
 import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs
+import pyarrow.parquet as pq
 
 from facap.errors import StageFailed, WorkspaceError
 from facap.model.checkpoints import resolve, weights_hash
@@ -20,6 +24,7 @@ from facap.train import chosen
 from facap.train.config import NOT_IN_KEY, TrainConfig
 
 VERSION = 3
+TRAINED_ON = "trained_on.parquet"  # beside the model: image_id and product_id of what it was trained on
 
 
 def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
@@ -50,7 +55,9 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
                 f"train: the run '{run_name(key)}' ended without writing {stage.folder}; remove "
                 f"{store.path('train-runs', run_name(key))} and run again"
             )
-        finished = stage.commit(config=settings, inputs=inputs, files=artefact_files(stage), extra=summary)
+        files = artefact_files(stage)
+        extra = summary | {"checksums": checksums(stage, files)}
+        finished = stage.commit(config=settings, inputs=inputs, files=files, extra=extra)
         reused = False
     else:
         reused = True
@@ -95,6 +102,7 @@ def train(
     progress.say(
         f"{len(data.train):,} train and {len(data.val):,} val triplets, {data.images.count():,} pictures"
     )
+    write_trained_on(store, stage, config, data.train)
     client = open_client(store, config.mlflow_uri)
     params = config.model_dump(mode="json") | {
         "train_rows": len(data.train),
@@ -170,6 +178,30 @@ def artefact_files(stage: Stage) -> list[str]:
     filesystem, base = _folder(stage)
     infos = filesystem.get_file_info(pyarrow.fs.FileSelector(base, allow_not_found=True))
     return [info.base_name for info in infos if info.is_file]
+
+
+def checksums(stage: Stage, files: list[str]) -> dict[str, str]:
+    """SHA-256 of the files in the stage's folder, by which the registry knows them again."""
+    filesystem, base = _folder(stage)
+    found = {}
+    for name in files:
+        with filesystem.open_input_file(f"{base}/{name}") as source:
+            found[name] = hashlib.sha256(source.read()).hexdigest()
+    return found
+
+
+def write_trained_on(store: Store, stage: Stage, config: TrainConfig, rows: pa.Table) -> None:
+    """The pictures that training shows and those that `start_from` was trained on, with their products."""
+    images = store.read("images", ["image_id", "product_id"])
+    shown = pa.array({i for side in ("reference_id", "target_id") for i in rows[side].to_pylist()})
+    seen = images.filter(pc.is_in(images["image_id"], value_set=shown))
+    before = Path(config.start_from) / TRAINED_ON
+    if config.start_from and before.exists():
+        seen = pa.concat_tables([seen, pq.read_table(before).cast(seen.schema)])
+    filesystem, base = _folder(stage)
+    filesystem.create_dir(base, recursive=True)
+    table = seen.group_by(["image_id", "product_id"]).aggregate([]).sort_by("image_id")
+    pq.write_table(table, f"{base}/{TRAINED_ON}", filesystem=filesystem)
 
 
 def read_summary(stage: Stage) -> dict[str, Any] | None:
