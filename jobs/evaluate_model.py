@@ -18,9 +18,12 @@ def evaluate_model(store: Store, settings: Settings, progress: Progress) -> Stag
 
 def show(store: Store, settings: Settings, out: TextIO) -> None:
     """Prints METRICS as tables."""
+    from facap import reports
     from facap.evaluate.report import retrieval_tables
+    from facap.evaluate.report_page import NAME
 
     print(retrieval_tables(store.read("metrics")), file=out)
+    print(f"pictures: {reports.address(store, NAME)}", file=out)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facap import reports
 from facap.errors import ModelMissing, StageFailed
+from facap.evaluate import report_page
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.embed import Scored, embed_scored
-from facap.evaluate.protocol import ALL, by_vectors, evaluate, rank_rows
+from facap.evaluate.protocol import ALL, Answered, by_vectors, evaluate, rank_rows
 from facap.evaluate.questions import read_questions
 from facap.model import checkpoints
 from facap.progress import Progress, StageReport
@@ -53,12 +55,13 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     vectors = embed_scored(store, scored, base, questions.queries, config, progress)
     rows: list[dict] = []
     ranks: list[dict] = []
+    answers: dict[str, list[Answered]] = {}
     for one in scored:
         answer = by_vectors(questions.queries, vectors[one.version])
-        answers = [answer(task) for task in questions.tasks]
-        ranks += rank_rows(one.version, questions.tasks, answers, questions.queries)
+        found = answers[one.version] = [answer(task) for task in questions.tasks]
+        ranks += rank_rows(one.version, questions.tasks, found, questions.queries)
         samples, confidence = config.bootstrap_samples, config.confidence
-        rows += evaluate(one.version, questions.tasks, answers, samples, confidence, config.seed)
+        rows += evaluate(one.version, questions.tasks, found, samples, confidence, config.seed)
     if not ranks:
         raise StageFailed(
             "evaluate: no query has both of its pictures in IMAGES, so there is nothing to score"
@@ -66,7 +69,10 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
     each = store.stage("ranks", RANKS, stage.key)
     each.write(from_rows(ranks, RANKS))
     each.commit(config=config.model_dump(mode="json"), inputs=inputs)
-    _log(store, config, rows, inputs)
+    shown = report_page.figures_of(store, questions.queries, questions.tasks, answers, vectors, rows)
+    page = report_page.render(store, shown)
+    reports.keep(store, report_page.NAME, page, shown)
+    _log(store, config, rows, inputs, page)
     stage.write(from_rows(rows, METRICS))
     manifest = stage.commit(
         config=config.model_dump(mode="json"), inputs=inputs, extra={"queries": len(questions.queries)}
@@ -93,7 +99,7 @@ def scored_models(store: Store, base: str) -> list[Scored]:
     return [model] + [Scored(f"baseline/{mode}@{weights}", mode) for mode in BASELINES]
 
 
-def _log(store: Store, config: EvaluateConfig, rows: list[dict], inputs: dict[str, str]) -> None:
+def _log(store: Store, config: EvaluateConfig, rows: list[dict], inputs: dict[str, str], page: str) -> None:
     """Puts the numbers of category "all" and of each category in one MLflow run."""
     from mlflow.entities import Metric
 
@@ -110,4 +116,5 @@ def _log(store: Store, config: EvaluateConfig, rows: list[dict], inputs: dict[st
         client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
     headline = next(r["value"] for r in rows if r["category"] == ALL and r["metric"] == "recall@10")
     client.log_metric(run.info.run_id, "recall_at_10", headline)
+    client.log_text(run.info.run_id, page, f"{report_page.NAME}.html")
     client.set_terminated(run.info.run_id)
