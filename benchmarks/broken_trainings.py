@@ -20,9 +20,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks import drawn_triplets
 from facap.progress import Progress
 from facap.store import Store
+from facap.study import drawn
 from facap.tracking import EXPERIMENT, open_client
 from facap.train import pipeline
 from facap.train.config import TrainConfig
@@ -40,8 +40,8 @@ def settings(workers: int, **changes: Any) -> TrainConfig:
 
 def measure(folder: Path, families: int = 60, **changes: Any) -> dict[str, Any]:
     """Largest differences of the loss from that of a training left in peace, and what was resumed."""
-    peace = drawn_triplets.make(str(folder / "peace"), families, seed=0)
-    others = [drawn_triplets.make(str(folder / name), families, seed=0) for name in ("alone", "broken")]
+    peace = drawn.make(str(folder / "peace"), families, seed=0)
+    others = [drawn.make(str(folder / name), families, seed=0) for name in ("alone", "broken")]
     undisturbed = trained(peace, settings(2, **changes))
     alone = trained(others[0], settings(1, **changes))
     resumed = broken_off(Path(others[1].root), changes)

@@ -30,12 +30,13 @@ import torch
 from torch.nn.functional import normalize
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
-from benchmarks import broken_trainings, drawn_triplets
-from benchmarks.plain_loop import Loop
+from benchmarks import broken_trainings
 from facap.model.config import FashionBlip2Config
 from facap.model.fashionblip2 import FashionBlip2
 from facap.progress import Progress
 from facap.store import Store
+from facap.study import drawn
+from facap.study.loop import Loop
 from facap.tracking import EXPERIMENT, open_client
 from facap.train import pipeline
 from facap.train.budget import plan
@@ -154,7 +155,12 @@ def parity(folder: Path) -> float:
         qformer |= {"num_attention_heads": 4, "encoder_hidden_size": width, "cross_attention_frequency": 2}
         qformer |= {"vocab_size": 100, "use_qformer_text_input": True}
         hf = Blip2ForImageTextRetrieval(
-            Blip2Config(vision, qformer, num_query_tokens=queries, image_text_hidden_size=24)
+            Blip2Config(
+                vision_config=vision,
+                qformer_config=qformer,
+                num_query_tokens=queries,
+                image_text_hidden_size=24,
+            )
         )
         hf = hf.float().eval()
         with torch.no_grad():
@@ -189,7 +195,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="of each turn")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="facap-bench-") as folder:
-        store = drawn_triplets.make(f"{folder}/speed", FAMILIES, seed=0)
+        store = drawn.make(f"{folder}/speed", FAMILIES, seed=0)
         rows = len(split_rows(store, "train"))
         config = TrainConfig(epochs=math.ceil(given.steps / (rows // 64)), checkpoint_every_steps=1000)
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)

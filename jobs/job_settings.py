@@ -16,6 +16,7 @@ from facap.evaluate.config import EvaluateConfig, SubmissionConfig
 from facap.index.config import IndexConfig
 from facap.registry.config import RegistryConfig
 from facap.review.config import ReviewConfig
+from facap.study.config import StudyConfig
 from facap.train.config import TrainConfig
 from facap.triplets.config import PairsConfig
 from facap.triplets.formats.config import ExportConfig, ImportConfig
@@ -50,6 +51,7 @@ class Settings(BaseModel):
     registry: RegistryConfig = Field(RegistryConfig(), description="registration and the promotion gate")
     index: IndexConfig = Field(IndexConfig(), description="IMAGES -> EMBEDDINGS and the search index")
     serve: ServeConfig = Field(ServeConfig(), description="the search service")
+    study: StudyConfig = Field(StudyConfig(), description="variants of the model compared; no stage")
     imports: ImportConfig = Field(ImportConfig(), description="a published dataset -> TRIPLETS")
     exports: ExportConfig = Field(ExportConfig(), description="TRIPLETS -> a published layout")
 

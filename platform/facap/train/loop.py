@@ -149,14 +149,19 @@ def report(
 def write_model(
     model: FashionBlip2, tokens: Tokens, state: dict[str, torch.Tensor], folder: str, rank: int
 ) -> None:
-    """Rank 0 copies the model of this `state` to `folder` (a path or URI), over an earlier one."""
+    """Rank 0 copies the model of this `state` to `folder` (a path or URI), over an earlier one.
+
+    Of the files only the weights differ between the two, and each is moved to its place whole, so that a kill
+    leaves the one model or the other.
+    """
     if rank:
         return
     target, base = pyarrow.fs.FileSystem.from_uri(folder)
     target.create_dir(base, recursive=True)
     with tempfile.TemporaryDirectory(prefix="facap-model-") as local:
         for name in save_pretrained(model, tokens, local, state):
-            pyarrow.fs.copy_files(f"{local}/{name}", f"{base}/{name}", destination_filesystem=target)
+            pyarrow.fs.copy_files(f"{local}/{name}", f"{base}/{name}.tmp", destination_filesystem=target)
+            target.move(f"{base}/{name}.tmp", f"{base}/{name}")
 
 
 def write_summary(folder: str, summary: dict[str, Any]) -> None:

@@ -177,7 +177,8 @@ def artefact_files(stage: Stage) -> list[str]:
     """Names of the files in the stage's folder."""
     filesystem, base = _folder(stage)
     infos = filesystem.get_file_info(pyarrow.fs.FileSelector(base, allow_not_found=True))
-    return [info.base_name for info in infos if info.is_file]
+    names = [info.base_name for info in infos if info.is_file]
+    return [name for name in names if not name.endswith(".tmp")]  # a kill may have left one
 
 
 def checksums(stage: Stage, files: list[str]) -> dict[str, str]:

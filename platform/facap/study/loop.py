@@ -46,9 +46,11 @@ class Held:
 class Loop:
     """The plain loop: one process, two threads, nothing but steps."""
 
-    def __init__(self, store: Store, config: TrainConfig, pictures: Held | None = None) -> None:
-        """`pictures` of another loop on the same base, whose states are the same."""
-        torch.set_num_threads(2)
+    def __init__(
+        self, store: Store, config: TrainConfig, pictures: Held | None = None, threads: int = 2
+    ) -> None:
+        """`pictures` of another loop with this base and first adapted block: states are the same."""
+        torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self.config = config
         self.model = starting_model(config).train()

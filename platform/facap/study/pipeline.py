@@ -1,0 +1,100 @@
+"""Trains every variant with every seed and says which claims hold: the artefact "study" and its report.
+
+    run(store, StudyConfig(), Progress("study"))         # <workspace>/study/data-<key>/<variant>-<seed>.json
+
+A training is one file, written when it is done, so a killed study goes on with the next one. The figures are
+in the artefact's `extra` and in reports/study.json.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facap import reports
+from facap.errors import ConfigError
+from facap.progress import Progress, StageReport
+from facap.store import Store, stage_key
+from facap.study import drawn
+from facap.study.config import StudyConfig
+from facap.study.figures import figures_of
+from facap.study.variants import VARIANTS
+
+VERSION = 1
+NAME = "study"
+TEXTS = ("fine", "coarse")
+DATA_SEED = 0
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+
+def run(store: Store, config: StudyConfig, progress: Progress) -> StageReport:
+    """Trains what is not trained yet, and writes the table. ConfigError for an unknown variant."""
+    began = time.monotonic()
+    names = config.variants or tuple(VARIANTS)
+    if unknown := sorted(set(names) - VARIANTS.keys()):
+        raise ConfigError(f"study.variants: '{unknown[0]}' is not one of {', '.join(VARIANTS)}")
+    settings = config.model_dump(mode="json", exclude={"threads", "variants", "seeds"})
+    stage = store.stage(NAME, None, stage_key(NAME, VERSION, settings, {}))
+    folder = Path(stage.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [(seed, name) for seed in range(config.seeds) for name in names]
+    todo = [(seed, name) for seed, name in wanted if not (folder / f"{name}-{seed}.json").exists()]
+    if todo:
+        _train(store, config, folder, todo, len(wanted), progress)
+    found = {name: [_read(folder / f"{name}-{seed}.json") for seed in range(config.seeds)] for name in names}
+    oracle = _read(folder / "oracle.json")
+    figures = figures_of(found, oracle) | {
+        "steps": config.steps,
+        "seeds": config.seeds,
+        "gallery": config.families * drawn.SIZE,
+        "queries": len(oracle["fine"]),
+    }
+    page = reports.template(TEMPLATE).render(figures=figures, variants=VARIANTS)
+    reports.keep(store, NAME, page, figures)
+    files = ["oracle.json", *(f"{name}-{seed}.json" for seed, name in wanted)]
+    stage.commit(config=config.model_dump(mode="json"), inputs={}, files=files, extra=figures)
+    held = sum(claim["verdict"] == "confirmed" for claim in figures["claims"])
+    note = f"{len(todo)} trained now; {held} of {len(figures['claims'])} claims confirmed"
+    return StageReport(
+        NAME, len(wanted), len(wanted), seconds=time.monotonic() - began, reused=not todo, note=note
+    )
+
+
+def _train(
+    store: Store,
+    config: StudyConfig,
+    folder: Path,
+    todo: list[tuple[int, str]],
+    total: int,
+    progress: Progress,
+) -> None:
+    from facap.study.training import hits_of, oracle_hits
+
+    progress.say(f"drawing {config.families * drawn.SIZE:,} garments")
+    stores = {
+        texts: drawn.make(store.path(f"{NAME}-{texts}"), config.families, DATA_SEED, texts)  # type: ignore[arg-type]
+        for texts in TEXTS
+    }
+    garments = drawn.garments_of(config.families, DATA_SEED)
+    if not (folder / "oracle.json").exists():
+        _write(folder / "oracle.json", {texts: oracle_hits(stores[texts], garments) for texts in TEXTS})
+    held: dict[Any, Any] = {}
+    for number, (seed, name) in enumerate(todo):
+        hits = hits_of(stores, name, seed, config, held)
+        _write(folder / f"{name}-{seed}.json", hits)
+        recalls = ", ".join(f"{np.mean(found):.1%} {texts}" for texts, found in hits.items())
+        progress.say(f"{name}, seed {seed}: R@10 {recalls}")
+        progress.update(total - len(todo) + number + 1, total, "trainings")
+
+
+def _read(path: Path) -> dict[str, list[int]]:
+    return dict(json.loads(path.read_text()))
+
+
+def _write(path: Path, value: dict[str, list[int]]) -> None:
+    """There whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)

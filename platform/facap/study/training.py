@@ -1,0 +1,93 @@
+"""One training of one variant, and which test queries find their target among the first ten.
+
+Queries are of the test split, whose products no training triplet shows; the gallery is every picture but the
+reference. The oracle knows the true attributes of reference and candidates and reads the text without error:
+it ranks by how many attributes are as asked.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from facap.catalog import wording
+from facap.catalog.garments import Garment
+from facap.evaluate.metrics import find
+from facap.store import Store
+from facap.study.config import StudyConfig
+from facap.study.loop import Held, Loop
+from facap.study.variants import VARIANTS
+from facap.train.config import TrainConfig
+from facap.train.feed import split_rows
+
+AT = 10
+
+
+def hits_of(
+    stores: dict[str, Store], name: str, seed: int, config: StudyConfig, held: dict[Any, Held]
+) -> dict[str, list[int]]:
+    """Trains the variant; texts -> 0 or 1 of each test query. `held` is filled with the pictures' states."""
+    variant = VARIANTS[name]
+    settings = TrainConfig(seed=seed)
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update=variant.model)})
+    depth = settings.model.adapter_blocks  # states are those below the first adapter
+    loop = Loop(stores[variant.before or variant.texts], settings, held.get(depth), config.threads)
+    held[depth] = loop.pictures
+    phases = [variant.before, variant.texts] if variant.before else [variant.texts]
+    for texts in phases:
+        rows = split_rows(stores[texts], "train")  # type: ignore[index]
+        kept = np.random.default_rng(seed).permutation(len(rows))[: round(variant.share * len(rows))]
+        loop.rows = rows.take(np.sort(kept))
+        if not variant.masked:
+            loop.rows = unshared(loop.rows)
+        loop.run(config.steps // len(phases))
+    return {texts: found_within_10(loop, split_rows(store, "test")) for texts, store in stores.items()}
+
+
+def unshared(rows: pa.Table) -> pa.Table:
+    """The rows as if every target and reference were a product of its own."""
+    for number, side in enumerate(("target_product", "reference_product")):
+        own = pa.array(range(number * len(rows), (number + 1) * len(rows)), pa.int64())
+        rows = rows.set_column(rows.schema.get_field_index(side), side, own)
+    return rows
+
+
+@torch.inference_mode()
+def found_within_10(loop: Loop, rows: pa.Table) -> list[int]:
+    """For each row whether its target is among the first 10 of all pictures."""
+    model, held = loop.model.eval(), loop.pictures
+    said = rows.to_pydict()
+    references = [held.position[image] for image in said["reference_id"]]
+    targets = [held.position[image] for image in said["target_id"]]
+    places = list(range(len(held.position)))
+    query, candidate = [], []
+    for start in range(0, len(places), 64):
+        states = model.from_trunk(held.inputs(places[start : start + 64]))
+        candidate.append(model.matching.candidate(model.candidate_states(states)))
+    for start in range(0, len(references), 64):
+        ids, mask = loop.tokens(said["modification"][start : start + 64])
+        states = model.from_trunk(held.inputs(references[start : start + 64]))
+        query.append(model.matching.query(model, states, ids, mask))
+    model.train()
+    found = find(
+        torch.cat(query).numpy(), torch.cat(candidate).numpy(), np.array(references), np.array(targets)
+    )
+    return [int(rank <= AT) for rank in found.ranks]
+
+
+def oracle_hits(store: Store, garments: dict[str, Garment]) -> list[int]:
+    """The same for who knows all attributes; a candidate that agrees as much counts against the target."""
+    of_image = {image: garment.attributes() for image, garment in garments.items()}
+    hits = []
+    for row in split_rows(store, "test").to_pylist():
+        wanted = of_image[row["reference_id"]] | wording.modification_claims(row["modification"])
+        agreeing = {
+            image: sum(attributes[name] == value for name, value in wanted.items())
+            for image, attributes in of_image.items()
+            if image != row["reference_id"]
+        }
+        target = agreeing[row["target_id"]]
+        before = sum(a >= target for image, a in agreeing.items() if image != row["target_id"])
+        hits.append(int(before < AT))
+    return hits

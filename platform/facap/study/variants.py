@@ -1,0 +1,76 @@
+"""What is trained and what is claimed. All have the same triplets, batches, steps and learning rates.
+
+>>> VARIANTS["mean"].model
+{'matching': 'mean'}
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Texts = Literal["fine", "coarse"]
+MODEL = "fashionblip2"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: what of the model, its texts or its triplets is otherwise."""
+
+    what: str
+    model: dict[str, Any] = field(default_factory=dict)  # of FashionBlip2Config
+    texts: Texts = "fine"  # that it learns from
+    before: Texts | None = None  # in the first half of its steps
+    share: float = 1.0  # of the training triplets
+    masked: bool = True  # triplets of one target are not each other's negatives
+    group: str = "matching"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`better` finds more than `worse` for the queries of `texts`."""
+
+    said: str
+    better: str
+    worse: str
+    texts: Texts = "fine"
+
+
+VARIANTS: dict[str, Variant] = {
+    MODEL: Variant("multi-head matching, 12 tokens of 64 channels; adapters; detailed texts", group="ours"),
+    "one_vector": Variant(
+        "one token of 768 channels", {"num_match_tokens": 1, "match_dim": 768}, group="heads"
+    ),
+    "heads_4": Variant("4 tokens of 192 channels", {"num_match_tokens": 4, "match_dim": 192}, group="heads"),
+    "heads_16": Variant("16 tokens of 48 channels", {"num_match_tokens": 16, "match_dim": 48}, group="heads"),
+    "mean": Variant("the mean of the query tokens (CoVR-2)", {"matching": "mean"}),
+    "best_token": Variant("the best of the query tokens (SPRC)", {"matching": "best_token"}),
+    "combiner": Variant("picture and text apart, joined by a network (CLIP4Cir)", {"matching": "combiner"}),
+    "sum": Variant("picture and text apart, summed", {"matching": "sum"}),
+    "text_only": Variant("the text alone", {"matching": "text_only"}),
+    "lora": Variant(
+        "LoRA of rank 16 for adapters", {"adapter": "lora", "adapter_width": 16}, group="adapters"
+    ),
+    "no_adapters": Variant("the image encoder as it is", {"adapter_blocks": 0}, group="adapters"),
+    "mask_off": Variant("shared targets are each other's negatives", masked=False, group="loss"),
+    "coarse": Variant("short texts", texts="coarse", group="texts"),
+    "coarse_after_fine": Variant(
+        "detailed texts, then short ones", texts="coarse", before="fine", group="texts"
+    ),
+    "half": Variant("half of the triplets", share=0.5, group="data"),
+    "quarter": Variant("a quarter of the triplets", share=0.25, group="data"),
+    "eighth": Variant("an eighth of the triplets", share=0.125, group="data"),
+}
+
+CLAIMS = (
+    Claim("Pre-training on detailed texts helps with short ones", "coarse_after_fine", "coarse", "coarse"),
+    Claim("Detailed texts teach more than short ones", MODEL, "coarse"),
+    Claim("Adapters in the image encoder help", MODEL, "no_adapters"),
+    Claim("Adapters are better than LoRA", MODEL, "lora"),
+    Claim("Several matching tokens are better than one vector", MODEL, "one_vector"),
+    Claim("Multi-head matching is better than the mean of tokens", MODEL, "mean"),
+    Claim("Multi-head matching is better than the best of the tokens", MODEL, "best_token"),
+    Claim("It is better than joining picture and text afterwards", MODEL, "combiner"),
+    Claim("It is better than their sum", MODEL, "sum"),
+    Claim("Leaving shared targets out of the negatives helps", MODEL, "mask_off"),
+    Claim("More triplets help", MODEL, "half"),
+)
+BASELINES = ("mean", "best_token", "combiner", "sum", "text_only")
