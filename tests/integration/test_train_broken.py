@@ -15,15 +15,15 @@ pytestmark = pytest.mark.slow
 def test_a_training_killed_three_times_has_the_losses_of_one_in_peace(
     ray_session: None, tmp_path: Path
 ) -> None:
-    found = broken_trainings.measure(tmp_path, families=60, epochs=4)
+    found = broken_trainings.measure(tmp_path, families=60, epochs=4, keep="best")
     assert found["steps"] >= broken_trainings.COMPARED
     assert found["fsdp_loss_max_diff"] < 1e-4, found
     assert found["resume_loss_max_diff"] < 1e-3, found  # one worker and two, over all steps
     assert len(found["resumed_from"]) == 3 and found["resumed_from"] == sorted(found["resumed_from"]), found
 
     store = Store(str(tmp_path / "broken"))
-    best = store.require("model").extra
-    assert best["ranks"] == 2 and 0 < best["best_step"] <= best["steps"] == found["steps"]
+    kept = store.require("model").extra
+    assert kept["ranks"] == 2 and 0 < kept["kept_step"] <= kept["steps"] == found["steps"]
     client = open_client(store, "")
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None

@@ -65,11 +65,13 @@ class TrainConfig(StageConfig):
         description="of triplets with two captions read both, in either order, or one of them, each a quarter"
         " of the time, as SPRC does on Fashion IQ; false: the two in their order",
     )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="which epoch's model is kept; best: by validation recall, for val splits of thousands, as"
+        " with few triplets chance picks, and an early epoch is of a high learning rate",
+    )
     patience: int = Field(
-        0,
-        ge=0,
-        description="stop after so many epochs without a better validation recall; 0: never. The model of the"
-        " best epoch is kept either way",
+        0, ge=0, description="stop after so many epochs without a better validation recall; 0: never"
     )
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast; weights stay fp32")

@@ -1,6 +1,6 @@
 """What every rank runs: build, shard, resume, then step by step with validation after every epoch.
 
-What comes out is the model of the epoch with the best validation recall.
+What comes out is the model of the last epoch or, by setting, of the one with the best validation recall.
 
 `train_rank` is the function that Ray Train starts on each worker. All ranks take the same number of
 steps and report equally often, as Ray Train's and FSDP's collectives need.
@@ -29,6 +29,7 @@ from facap.train.feed import Pictures, epoch_batches, read_rows
 from facap.train.setup import build_optimizer, place, set_rates, starting_model, trunk_states
 from facap.train.sharding import local_numbers
 from facap.train.step import train_step
+from facap.train.tracking import RECALLS
 from facap.train.validation import validate
 
 SUMMARY = "training.json"  # beside the model, written last: its metrics, steps and ranks
@@ -103,21 +104,24 @@ def train_rank(job: dict[str, Any]) -> None:
         found = validate(model, pictures, tokens, val, local, config.precision, device)
         metrics |= found.metrics()
         at = at if found.recall is None else at.after(found.recall)
-        if at.best_step == at.step:
+        if config.keep == "best" and at.best_step == at.step:
             write_model(model, tokens, checkpoint.gather_trained(model), job["folder"], rank)
         if rank == 0:
             log.add.remote("epoch", metrics | {"epoch": epoch, "step": at.step})
             log.add.remote("samples", {"step": at.step, "queries": found.samples})
         report(model, optimizer, at, metrics)
 
-    if not at.best_step:  # there is nothing to tell a better epoch by
-        at = replace(at, best_step=at.step)
+    kept = {"kept_step": at.best_step} | ({"val_recall_at_10": at.best_recall} if val else {})
+    if config.keep == "last" or not at.best_step:  # the latter: there is nothing to tell a better epoch by
+        if not metrics:  # killed between the last checkpoint and here
+            metrics = validate(model, pictures, tokens, val, local, config.precision, device).metrics()
+        kept = {"kept_step": at.step} | {name: metrics[name] for name in RECALLS if name in metrics}
         write_model(model, tokens, checkpoint.gather_trained(model), job["folder"], rank)
     if rank == 0:
-        best = {"val_recall_at_10": at.best_recall} if val else {}
-        summary = {"metrics": best, "steps": at.step, "best_step": at.best_step, "ranks": ranks}
+        recall = {name: kept[name] for name in RECALLS if name in kept}
+        summary = {"metrics": recall, "steps": at.step, "kept_step": kept["kept_step"], "ranks": ranks}
         write_summary(job["folder"], summary | job["summary"])
-        ray.get(log.add.remote("done", {"step": at.step, "best_step": at.best_step} | best))
+        ray.get(log.add.remote("done", {"step": at.step} | kept))
     dist.barrier()
 
 

@@ -64,7 +64,7 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     extra = finished.extra
     recall = extra["metrics"].get("val_recall_at_10")
     note = f"{extra['steps']} steps on {extra['ranks']} ranks"
-    note += f", best after {extra['best_step']}" if extra["best_step"] < extra["steps"] else ""
+    note += f", kept that of step {extra['kept_step']}" if extra["kept_step"] < extra["steps"] else ""
     note += f", val R@10 {recall:.1%}" if recall is not None else ""
     return StageReport(
         "train", rows, extra["train_rows"], seconds=time.monotonic() - began, reused=reused, note=note
