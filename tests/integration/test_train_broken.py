@@ -12,18 +12,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.timeout(900)
-def test_a_training_killed_three_times_has_the_losses_of_one_in_peace(
-    ray_session: None, tmp_path: Path
-) -> None:
-    found = broken_trainings.measure(tmp_path, families=60, epochs=4, keep="best")
+def test_a_training_killed_twice_has_the_losses_of_one_in_peace(ray_session: None, tmp_path: Path) -> None:
+    """On two workers with all of its Ray, then the one that went on; 2, 1 and 2: benchmarks/train.py."""
+    found = broken_trainings.survived(tmp_path, families=60, epochs=4, keep="best")
     assert found["steps"] >= broken_trainings.COMPARED
-    assert found["fsdp_loss_max_diff"] < 1e-4, found
-    assert found["resume_loss_max_diff"] < 1e-3, found  # one worker and two, over all steps
-    assert len(found["resumed_from"]) == 3 and found["resumed_from"] == sorted(found["resumed_from"]), found
+    assert found["resume_loss_max_diff"] < 1e-4, found  # also that of one worker and two
+    first, second = found["resumed_from"]
+    assert 0 < first <= second, found
 
     store = Store(str(tmp_path / "broken"))
     kept = store.require("model").extra
-    assert kept["ranks"] == 2 and 0 < kept["kept_step"] <= kept["steps"] == found["steps"]
+    assert kept["ranks"] == 1 and 0 < kept["kept_step"] <= kept["steps"] == found["steps"]
     client = open_client(store, "")
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None

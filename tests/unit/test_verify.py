@@ -359,7 +359,7 @@ def test_verdicts_are_in_the_key_of_a_training_only_if_it_filters(tmp_path: Path
     plain, filtered = TrainConfig(), TrainConfig(min_faithfulness=0.9)
     inputs = {name: store.fingerprint(name) for name in ("triplets", "images")}
     inputs["base"] = weights_hash(resolve(plain.model.base))
-    extra = {"steps": 1, "ranks": 1, "train_rows": 6, "metrics": {}}
+    extra = {"steps": 1, "kept_step": 1, "ranks": 1, "train_rows": 6, "metrics": {}}
 
     def finished(config: TrainConfig, unset: set[str], more: dict[str, str]) -> bool:
         settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset)
