@@ -27,10 +27,9 @@ from typing import Any
 
 import ray
 import torch
-from torch.nn.functional import normalize
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
-from benchmarks import broken_trainings
+from benchmarks import blip2_parity, broken_trainings
 from facap.model.config import FashionBlip2Config
 from facap.model.fashionblip2 import FashionBlip2
 from facap.progress import Progress
@@ -172,18 +171,8 @@ def parity(folder: Path) -> float:
         model = FashionBlip2.from_base(config).eval()
         pixels, ids = torch.randn(3, 3, 64, 64), torch.randint(1, 100, (3, 9))
         mask = torch.ones_like(ids)
-        with torch.inference_mode():
-            itm = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=True)
-            itc = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=False)
-            image = model.encode_image(pixels)
-            ours_itm = hf.itm_head(model.query_states(image, ids, mask)).mean(dim=1)
-            ours_itc = normalize(hf.vision_projection(model.candidate_states(image)), dim=-1)
-        pairs = (
-            (image, itm.vision_model_output[0]),
-            (ours_itm, itm.logits_per_image),
-            (ours_itc, itc.image_embeds),
-        )
-        worst = max(worst, *(float((one - other).abs().max()) for one, other in pairs))
+        found = blip2_parity.pairs(model, hf, pixels, ids, mask)
+        worst = max(worst, *(float((one - other).abs().max()) for one, other in found))
     return worst
 
 

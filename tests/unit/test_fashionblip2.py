@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import normalize
 from transformers import Blip2ForImageTextRetrieval
 
+from benchmarks import blip2_parity
 from facap.errors import ConfigError, FacapError, ModelMissing
 from facap.model.adapters import Adapter
 from facap.model.baselines import Baseline
@@ -49,15 +50,8 @@ def assert_starts_at_blip2(model: FashionBlip2, hf: Blip2ForImageTextRetrieval, 
     """Image states, both Q-Former paths and so the ITC and ITM heads are Hugging Face's, to 1e-5."""
     pixels = torch.randn(2, 3, model.image_px, model.image_px)
     ids, mask = Tokens.load(str(folder), 64)(TEXTS[:2])
-    with torch.inference_mode():
-        itm = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=True)
-        itc = hf(pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=False)
-        image = model.encode_image(pixels)
-        ours_itm = hf.itm_head(model.query_states(image, ids, mask)).mean(dim=1)
-        ours_itc = normalize(hf.vision_projection(model.candidate_states(image)), dim=-1)
-    torch.testing.assert_close(image, itm.vision_model_output[0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours_itm, itm.logits_per_image, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours_itc, itc.image_embeds, atol=1e-5, rtol=1e-5)
+    for ours, theirs in blip2_parity.pairs(model, hf, pixels, ids, mask):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("placement", ["mlp", "attention", "both"])

@@ -1,7 +1,8 @@
 """How states become vectors: FashionBLIP-2's own matching, and those of others to compare it with.
 
 All start from BLIP-2's modules and are trained by the same trainer; a scheme is what a query's and a
-candidate's vectors are made of. Scores are those of `facap.model.matching.scores`.
+candidate's vectors are made of: `query(model, image_BNE, ids_BL, mask_BL)`, `candidate(states_GQH)`, and
+`dim`, the numbers of a candidate's vector. Scores are those of `facap.model.matching.scores`.
 
 - "multi_head": FashionBLIP-2's, see `facap.model.matching`.
 - "mean": one vector a side, the mean of the projected query tokens (CoVR-2, Ventura et al. 2024).
@@ -15,7 +16,7 @@ Shapes: B queries, G candidates, N patches + 1, E encoder channels, L text token
 channels, P channels of BLIP-2's projections (256 in the published checkpoints).
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -25,25 +26,6 @@ from facap.model.matching import Matching, flatten, unit
 
 if TYPE_CHECKING:
     from facap.model.fashionblip2 import FashionBlip2
-
-
-class Scheme(Protocol):
-    """The part of a model that makes vectors; all of them of unit length, or made of such."""
-
-    @property
-    def dim(self) -> int:
-        """Numbers of a candidate's vector."""
-        ...
-
-    def query(
-        self, model: "FashionBlip2", image_BNE: torch.Tensor, ids_BL: torch.Tensor, mask_BL: torch.Tensor
-    ) -> torch.Tensor:
-        """Encoded reference pictures and tokenized texts -> the queries' vectors."""
-        ...
-
-    def candidate(self, states_GQH: torch.Tensor) -> torch.Tensor:
-        """The Q-Former's outputs for pictures alone -> the candidates' vectors, G x dim."""
-        ...
 
 
 def build_scheme(base: Any, config: FashionBlip2Config) -> nn.Module:
