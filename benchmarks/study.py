@@ -20,7 +20,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="facap-bench-") as folder:
         workspace = given[given.index("--workspace") + 1] if "--workspace" in given else folder
         words = given if "--workspace" in given else ["--workspace", folder, *given]
-        if code := run_jobs(__doc__, {"study": run_study}, argv=words, engines=False):
+        if code := run_jobs(__doc__, {"study": run_study}, argv=words):
             raise SystemExit(code)
         print(json.dumps(Store(workspace).require("study").extra))
 

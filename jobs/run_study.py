@@ -9,11 +9,11 @@ from jobs.job_settings import Settings
 
 
 def run_study(store: Store, settings: Settings, progress: Progress) -> StageReport:
-    """The study with its settings; it trains in this process, without Ray."""
+    """The study with its settings."""
     from facap.study import pipeline
 
     return pipeline.run(store, settings.study, progress)
 
 
 if __name__ == "__main__":
-    sys.exit(run_job("study", __doc__, run_study, engines=False))
+    sys.exit(run_job("study", __doc__, run_study))

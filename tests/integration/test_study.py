@@ -90,9 +90,9 @@ def test_claims_name_variants() -> None:
 
 
 @pytest.mark.slow
-def test_a_small_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_small_study_goes_on_where_it_stopped(tmp_path: Path, ray_session: None) -> None:
     names = ("fashionblip2", "no_adapters", "coarse", "coarse_after_fine", "mask_off")
-    config = StudyConfig(families=FAMILIES, steps=2, seeds=1, variants=names, threads=1)
+    config = StudyConfig(families=FAMILIES, steps=2, seeds=1, variants=names)
     store = Store(str(tmp_path))
     report = pipeline.run(store, config, Progress("study"))
     assert not report.reused and report.rows_out == 5

@@ -1,4 +1,4 @@
-"""Settings of the study. Defaults take about an hour and a half on two cores."""
+"""Settings of the study."""
 
 from pydantic import Field
 
@@ -11,7 +11,9 @@ class StudyConfig(StageConfig):
     families: int = Field(
         840, ge=20, description="of six similar garments each, one picture and one triplet a garment"
     )
-    steps: int = Field(130, ge=1, description="of 64 triplets, for every training")
+    steps: int = Field(110, ge=1, description="of 64 triplets, for every training")
     seeds: int = Field(3, ge=1, description="trainings of each variant, with other fresh weights and orders")
     variants: tuple[str, ...] = Field((), description="names of those that are trained; none: all")
-    threads: int = Field(2, ge=1, description="of the one process that trains")
+    threads: int = Field(
+        1, ge=1, description="of each training, which reserves as many CPUs; trainings run side by side"
+    )

@@ -7,6 +7,7 @@
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,24 +24,31 @@ from facap.train.setup import build_optimizer, set_rates, starting_model
 from facap.train.step import train_step
 
 
+@dataclass(frozen=True)
 class Held:
-    """All pictures of a workspace in this process, as a rank holds them: the frozen trunk's outputs."""
+    """All pictures of a workspace, as a rank holds them: the frozen trunk's outputs, images x tokens x width.
 
+    A numpy array, so that Ray's workers on a machine share one copy of it.
+    """
+
+    states: np.ndarray
+    position: dict[str, int]  # image_id -> which of them
     cached = True
 
-    def __init__(self, store: Store, model: FashionBlip2) -> None:
+    @classmethod
+    def of(cls, store: Store, model: FashionBlip2) -> "Held":
+        """The pictures of `store` through the trunk of `model`."""
         rows = store.read("images", ["image_id", "bytes"]).sort_by("image_id").to_pylist()
-        self.position = {row["image_id"]: place for place, row in enumerate(rows)}
         parts = []
         with torch.no_grad():
             for start in range(0, len(rows), 64):
                 pictures = [square(decode(row["bytes"]), model.image_px) for row in rows[start : start + 64]]
-                parts.append(model.trunk(normalise(np.stack([np.asarray(p) for p in pictures]))))
-        self.states = torch.cat(parts)
+                parts.append(model.trunk(normalise(np.stack([np.asarray(p) for p in pictures]))).numpy())
+        return cls(np.concatenate(parts), {row["image_id"]: place for place, row in enumerate(rows)})
 
     def inputs(self, positions: list[int]) -> torch.Tensor:
         """The states of these pictures."""
-        return self.states[positions]
+        return torch.from_numpy(self.states[positions])
 
 
 class Loop:
@@ -55,7 +63,7 @@ class Loop:
         self.config = config
         self.model = starting_model(config).train()
         self.tokens = Tokens.load(config.model.base, config.model.max_text_tokens)
-        self.pictures: Any = pictures or Held(store, self.model)
+        self.pictures: Any = pictures or Held.of(store, self.model)
         self.rows: pa.Table = split_rows(store, "train")
 
     def run(self, steps: int, precision: str = "fp32") -> list[float]:

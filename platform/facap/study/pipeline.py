@@ -2,7 +2,8 @@
 
     run(store, StudyConfig(), Progress("study"))         # <workspace>/study/data-<key>/<variant>-<seed>.json
 
-A training is one file, written when it is done, so a killed study goes on with the next one. The figures are
+Trainings are tasks of Ray, side by side. Each is one file, written when it is done, so a killed study goes on
+with those that lack. The figures are
 in the artefact's `extra` and in reports/study.json.
 """
 
@@ -20,11 +21,11 @@ from facap.store import Store, stage_key
 from facap.study import drawn
 from facap.study.config import StudyConfig
 from facap.study.figures import figures_of
-from facap.study.variants import VARIANTS
+from facap.study.variants import VARIANTS, Texts
 
 VERSION = 1
 NAME = "study"
-TEXTS = ("fine", "coarse")
+TEXTS: tuple[Texts, ...] = ("fine", "coarse")
 DATA_SEED = 0
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -70,23 +71,59 @@ def _train(
     total: int,
     progress: Progress,
 ) -> None:
-    from facap.study.training import hits_of, oracle_hits
+    """Trains side by side, as many at once as the cluster has CPUs for, and writes what each found."""
+    import ray
 
     progress.say(f"drawing {config.families * drawn.SIZE:,} garments")
-    stores = {
-        texts: drawn.make(store.path(f"{NAME}-{texts}"), config.families, DATA_SEED, texts)  # type: ignore[arg-type]
-        for texts in TEXTS
-    }
-    garments = drawn.garments_of(config.families, DATA_SEED)
+    draw = ray.remote(num_cpus=1)(_draw)
+    roots = dict(
+        zip(TEXTS, ray.get([draw.remote(store.root, config.families, t) for t in TEXTS]), strict=True)
+    )
     if not (folder / "oracle.json").exists():
-        _write(folder / "oracle.json", {texts: oracle_hits(stores[texts], garments) for texts in TEXTS})
-    held: dict[Any, Any] = {}
-    for number, (seed, name) in enumerate(todo):
-        hits = hits_of(stores, name, seed, config, held)
+        hits = ray.remote(num_cpus=1)(_oracle).remote(roots, config.families)
+        _write(folder / "oracle.json", ray.get(hits))
+    hold = ray.remote(num_cpus=config.threads)(_hold)
+    train = ray.remote(num_cpus=config.threads)(_hits)
+    held: dict[Any, Any] = {}  # adapted blocks -> the states below them
+    running: dict[Any, tuple[int, str]] = {}
+    for seed, name in todo:
+        depth = VARIANTS[name].depth()
+        if depth not in held:
+            held[depth] = hold.remote(roots["fine"], name)
+        running[train.remote(roots, name, seed, config, held[depth])] = (seed, name)
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        seed, name = running.pop(done)
+        hits = ray.get(done)
         _write(folder / f"{name}-{seed}.json", hits)
         recalls = ", ".join(f"{np.mean(found):.1%} {texts}" for texts, found in hits.items())
         progress.say(f"{name}, seed {seed}: R@10 {recalls}")
-        progress.update(total - len(todo) + number + 1, total, "trainings")
+        progress.update(total - len(running), total, "trainings")
+
+
+def _draw(root: str, families: int, texts: Texts) -> str:
+    return drawn.make(Store(root).path(f"{NAME}-{texts}"), families, DATA_SEED, texts).root
+
+
+def _oracle(roots: dict[str, str], families: int) -> dict[str, list[int]]:
+    from facap.study.training import oracle_hits
+
+    garments = drawn.garments_of(families, DATA_SEED)
+    return {texts: oracle_hits(Store(root), garments) for texts, root in roots.items()}
+
+
+def _hold(root: str, name: str) -> Any:
+    from facap.study.training import held_for
+
+    return held_for(Store(root), name)
+
+
+def _hits(
+    roots: dict[str, str], name: str, seed: int, config: StudyConfig, held: Any
+) -> dict[str, list[int]]:
+    from facap.study.training import hits_of
+
+    return hits_of({texts: Store(root) for texts, root in roots.items()}, name, seed, config, held)
 
 
 def _read(path: Path) -> dict[str, list[int]]:

@@ -5,7 +5,7 @@ reference. The oracle knows the true attributes of reference and candidates and 
 it ranks by how many attributes are as asked.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -20,20 +20,28 @@ from facap.study.loop import Held, Loop
 from facap.study.variants import VARIANTS
 from facap.train.config import TrainConfig
 from facap.train.feed import split_rows
+from facap.train.setup import starting_model
 
 AT = 10
 
 
-def hits_of(
-    stores: dict[str, Store], name: str, seed: int, config: StudyConfig, held: dict[Any, Held]
-) -> dict[str, list[int]]:
-    """Trains the variant; texts -> 0 or 1 of each test query. `held` is filled with the pictures' states."""
-    variant = VARIANTS[name]
+def settings_of(name: str, seed: int = 0) -> TrainConfig:
+    """The trainer's settings of a variant."""
     settings = TrainConfig(seed=seed)
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update=variant.model)})
-    depth = settings.model.adapter_blocks  # states are those below the first adapter
-    loop = Loop(stores[variant.before or variant.texts], settings, held.get(depth), config.threads)
-    held[depth] = loop.pictures
+    return settings.model_copy(update={"model": settings.model.model_copy(update=VARIANTS[name].model)})
+
+
+def held_for(store: Store, name: str) -> Held:
+    """The pictures as the variant's frozen trunk sees them; equal for variants of equal `adapter_blocks`."""
+    return Held.of(store, starting_model(settings_of(name)))
+
+
+def hits_of(
+    stores: Mapping[str, Store], name: str, seed: int, config: StudyConfig, held: Held
+) -> dict[str, list[int]]:
+    """Trains the variant; texts -> 0 or 1 of each test query. `held`: what held_for gives for it."""
+    variant = VARIANTS[name]
+    loop = Loop(stores[variant.before or variant.texts], settings_of(name, seed), held, config.threads)
     phases = [variant.before, variant.texts] if variant.before else [variant.texts]
     for texts in phases:
         rows = split_rows(stores[texts], "train")  # type: ignore[index]
@@ -42,7 +50,10 @@ def hits_of(
         if not variant.masked:
             loop.rows = unshared(loop.rows)
         loop.run(config.steps // len(phases))
-    return {texts: found_within_10(loop, split_rows(store, "test")) for texts, store in stores.items()}
+    gallery = embedded_gallery(loop)
+    return {
+        texts: found_within_10(loop, gallery, split_rows(store, "test")) for texts, store in stores.items()
+    }
 
 
 def unshared(rows: pa.Table) -> pa.Table:
@@ -54,25 +65,30 @@ def unshared(rows: pa.Table) -> pa.Table:
 
 
 @torch.inference_mode()
-def found_within_10(loop: Loop, rows: pa.Table) -> list[int]:
+def embedded_gallery(loop: Loop) -> np.ndarray:
+    """All pictures as the trained model sees candidates, G x D."""
+    model, held = loop.model.eval(), loop.pictures
+    places = list(range(len(held.position)))
+    candidate = []
+    for start in range(0, len(places), 64):
+        states = model.from_trunk(held.inputs(places[start : start + 64]))
+        candidate.append(model.matching.candidate(model.candidate_states(states)))
+    return torch.cat(candidate).numpy()
+
+
+@torch.inference_mode()
+def found_within_10(loop: Loop, gallery: np.ndarray, rows: pa.Table) -> list[int]:
     """For each row whether its target is among the first 10 of all pictures."""
     model, held = loop.model.eval(), loop.pictures
     said = rows.to_pydict()
     references = [held.position[image] for image in said["reference_id"]]
     targets = [held.position[image] for image in said["target_id"]]
-    places = list(range(len(held.position)))
-    query, candidate = [], []
-    for start in range(0, len(places), 64):
-        states = model.from_trunk(held.inputs(places[start : start + 64]))
-        candidate.append(model.matching.candidate(model.candidate_states(states)))
+    query = []
     for start in range(0, len(references), 64):
         ids, mask = loop.tokens(said["modification"][start : start + 64])
         states = model.from_trunk(held.inputs(references[start : start + 64]))
         query.append(model.matching.query(model, states, ids, mask))
-    model.train()
-    found = find(
-        torch.cat(query).numpy(), torch.cat(candidate).numpy(), np.array(references), np.array(targets)
-    )
+    found = find(torch.cat(query).numpy(), gallery, np.array(references), np.array(targets))
     return [int(rank <= AT) for rank in found.ranks]
 
 

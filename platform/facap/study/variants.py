@@ -7,6 +7,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from facap.model.config import FashionBlip2Config
+
 Texts = Literal["fine", "coarse"]
 MODEL = "fashionblip2"
 
@@ -22,6 +24,10 @@ class Variant:
     share: float = 1.0  # of the training triplets
     masked: bool = True  # triplets of one target are not each other's negatives
     group: str = "matching"
+
+    def depth(self) -> int | None:
+        """How many vision blocks are adapted; what is below them can be computed once for all variants."""
+        return FashionBlip2Config(**self.model).adapter_blocks
 
 
 @dataclass(frozen=True)
