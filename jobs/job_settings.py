@@ -12,7 +12,7 @@ from facap.annotate.config import CaptionConfig, ModifyConfig
 from facap.catalog.config import CatalogConfig
 from facap.config import parse
 from facap.crawl.config import LOCAL_SERVER, CrawlConfig
-from facap.evaluate.config import EvaluateConfig, SubmissionConfig
+from facap.evaluate.config import CompareConfig, EvaluateConfig, SubmissionConfig
 from facap.index.config import IndexConfig
 from facap.registry.config import RegistryConfig
 from facap.review.config import ReviewConfig
@@ -44,6 +44,9 @@ class Settings(BaseModel):
     review: ReviewConfig = Field(ReviewConfig(), description="people's spot check of TRIPLETS; no stage")
     train: TrainConfig = Field(TrainConfig(), description="TRIPLETS -> FashionBLIP-2")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="the model and its baselines -> METRICS")
+    compare: CompareConfig = Field(
+        CompareConfig(), description="two models held against each other; no stage"
+    )
     submission: SubmissionConfig = Field(
         SubmissionConfig(),
         description="another model's results from files; scored under evaluate's protocols",

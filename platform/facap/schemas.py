@@ -92,7 +92,7 @@ IMAGES = _schema(
 
 CAPTIONS = _schema(
     "CAPTIONS",
-    3,
+    4,
     "image_id",
     [
         _field("image_id", pa.string(), "the kept picture that is described", True),
@@ -101,6 +101,7 @@ CAPTIONS = _schema(
         _field("category", pa.string(), "from IMAGES", True),
         _field("caption", pa.string(), "the cleaned caption; null if failed"),
         _field("attributes", _ATTRIBUTES, "attributes read out of the caption, name -> value"),
+        _field("confidence", pa.float32(), "probability of its least certain token; null: not asked for"),
         _field("model", pa.string(), "the VLM: name and hash of its weights", True),
         _field("prompt_hash", pa.string(), "hash of the prompt template's text", True),
         _field("rendered_hash", pa.string(), "hash of the prompt rendered for this row; null: none was"),

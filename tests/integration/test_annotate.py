@@ -102,7 +102,7 @@ def answered_caption(number: int, config: CaptionConfig) -> dict:
     ids = {name: image_row(number)[name] for name in ("image_id", "item_id", "product_id", "category")}
     prompt = made_by.prompts.of(ids["category"]).render(category=ids["category"])
     answer = {"raw": "a red dress, as told before", "rendered_hash": rendered_hash(prompt), "cut_off": False}
-    answer |= {"prompt_tokens": 20, "written_tokens": 5, "failure": None, "error": None}
+    answer |= {"prompt_tokens": 20, "written_tokens": 5, "confidence": None, "failure": None, "error": None}
     return caption_pipeline._Judge(config, made_by).row(ids | answer)
 
 

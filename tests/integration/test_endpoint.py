@@ -1,13 +1,17 @@
 """The annotation stages killed while a server answers: SIGKILL to the job and to all that it started."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from facap.annotate import caption_pipeline, modify_pipeline
 from facap.annotate.config import CaptionConfig, EngineConfig, ModifyConfig
 from facap.model import checkpoints
+from facap.model.preprocess import normalise
+from facap.model.tiny import CAPTION_PROMPT
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, IMAGES, PAIRS
 from facap.store import Store
@@ -66,8 +70,27 @@ def test_captions_of_a_killed_job_are_those_of_the_model(
     pictures = {row["item_id"]: row["bytes"] for row in store.read("images").to_pylist()}
     some = good[:16]
     pixels = np.stack([np.asarray(square(decode(pictures[row["item_id"]]), 128)) for row in some])
-    wanted = captioner.generate(model, AutoTokenizer.from_pretrained(folder), pixels)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    wanted = captioner.generate(model, tokenizer, pixels)
     assert [row["raw"].strip() for row in some] == [text.strip() for text in wanted]
+    sure = least_probabilities(model, tokenizer, pixels, wanted)
+    assert [row["confidence"] for row in some] == pytest.approx(sure, abs=2e-3)
+    assert max(sure) > 0.9 and all(0 < row["confidence"] <= 1 for row in good)
+
+
+@torch.inference_mode()
+def least_probabilities(model: Any, tokenizer: Any, pixels: np.ndarray, texts: list[str]) -> list[float]:
+    """That of the least probable token of each text, the end included, when transformers reads them."""
+    asked = [model.config.image_token_index] * model.config.num_query_tokens
+    asked += tokenizer(CAPTION_PROMPT)["input_ids"]
+    found = []
+    for picture, text in zip(pixels, texts, strict=True):
+        said = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        ids = torch.tensor([asked + said])
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        logits = model(pixel_values=normalise(picture[None]), **inputs).logits[0, len(asked) - 1 : -1]
+        found.append(logits.softmax(-1)[range(len(said)), said].min().item())
+    return found
 
 
 def test_texts_of_a_killed_job_are_all_there_once(

@@ -62,10 +62,12 @@ def rows_of_catalogue() -> tuple[list[dict], list[dict]]:
             fetched = {"url": "http://shop", "bytes": jpeg(pixels), "fetched_at": datetime.now(UTC)}
             images.append(common | fetched)
             models = {"caption": "-", "model": "m", "prompt_hash": "p", "params_hash": "p"}
-            captions.append(common | models | {"attributes": garment.attributes()})
+            sure = 0.95 if number % 7 else None  # as of a server that does not tell
+            captions.append(common | models | {"attributes": garment.attributes(), "confidence": sure})
     images.append(images[0] | {"item_id": "copy", "duplicate_of": images[0]["item_id"]})
     images.append(images[0] | {"item_id": "dead", "image_id": None, "bytes": None, "status": "http_404"})
     captions[1] |= {"status": "no_answer", "attributes": None}
+    captions[5] |= {"confidence": 0.5}
     return images, captions
 
 
@@ -85,7 +87,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def pairs(store: Store) -> list[dict]:
     report = mining.run(store, PAIRS_CONFIG, Progress("pairs"))
     assert report.rows_in == 2 * NUM_PRODUCTS and report.rows_in == report.rows_out + report.failed
-    assert report.failures["no_caption"] == 1
+    assert report.failures["no_caption"] == report.failures["uncertain"] == 1
     return conform(store.read("pairs"), PAIRS).to_pylist()
 
 
@@ -122,7 +124,7 @@ def test_too_many_images_without_a_pair_stop_the_stage(
     nothing = np.zeros((0, 128), np.float32)
     monkeypatch.setattr(mining, "read_vectors", lambda *_: ([], nothing))  # as if all were damaged
     strict = PAIRS_CONFIG.model_copy(update={"max_similarity": 0.9})
-    with pytest.raises(StageFailed, match="59 no_vector"):
+    with pytest.raises(StageFailed, match="58 no_vector"):
         mining.run(store, strict, Progress("pairs"))
     assert store.require("pairs").rows == len(pairs)
 

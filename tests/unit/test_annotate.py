@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pyarrow as pa
 import pytest
@@ -182,7 +183,9 @@ def answered(prepared: dict, text: str, tokens: int) -> dict:
     return (
         prepared
         if prepared[engine.FAILURE]
-        else prepared | {"generated_text": text, "num_input_tokens": 9, "num_generated_tokens": tokens}
+        else prepared
+        | {"generated_text": text, "num_input_tokens": 9, "num_generated_tokens": tokens}
+        | {"logprobs": [{7: {"logprob": -0.1}}, {2: {"logprob": -0.5}}]}
     )
 
 
@@ -214,10 +217,19 @@ def test_a_caption_row_from_picture_to_row() -> None:
     assert rows[0]["attributes"] == [("colour", "red")]
     tokens = [(row["prompt_tokens"], row["written_tokens"]) for row in rows]
     assert tokens == [(9, 4), (9, 64), (None, None), (None, None)]
+    assert [row["confidence"] for row in rows] == pytest.approx([0.6065, 0.6065, None, None])
     assert rows[3]["raw"] is None and rows[3]["error"] == "ValueError: too long"
     asked = [row["rendered_hash"] for row in rows]
     assert asked == [rendered_hash("a picture of")] * 2 + [None, rendered_hash("a picture of")]
     assert all(r["model"].startswith("facap/tiny-captioner@") for r in rows)
+
+
+def test_confidence_is_that_of_the_least_certain_token() -> None:
+    assert engine.confidence([{7: {"logprob": -0.1}}, {2: {"logprob": -0.5}}]) == 0.6065
+    assert engine.confidence(np.array([-0.5, -0.1])) == engine.confidence([-0.1, -0.5]) == 0.6065
+    assert engine.confidence(None) is engine.confidence([]) is None
+    assert CaptionConfig().sampling_params()["logprobs"] == 0
+    assert "logprobs" not in CaptionConfig(confidence=False).sampling_params()
 
 
 def test_a_pair_from_captions_to_row() -> None:

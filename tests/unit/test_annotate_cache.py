@@ -132,7 +132,11 @@ def caption_of(row: dict, config: CaptionConfig, raw: str, **answer: Any) -> dic
     """The row that the stage would have made of an engine's answer."""
     made_by = Origin(config)
     prompt = made_by.prompts.of(row["category"]).render(category=row["category"])
-    answered = {"raw": raw, "prompt_tokens": 9, "written_tokens": 4, "cut_off": False} | answer
+    answered = (
+        {"raw": raw, "prompt_tokens": 9, "written_tokens": 4, "cut_off": False}
+        | {"confidence": 0.75}
+        | answer
+    )
     answered |= {"rendered_hash": rendered_hash(prompt), "failure": None, "error": None}
     return caption_pipeline._Judge(config, made_by).row(row | answered)
 

@@ -36,6 +36,7 @@ def test_a_picture_goes_along_to_the_last_pixel() -> None:
     assert head == "data:image/png;base64" and image.size == (128, 128)
     assert text == {"type": "text", "text": "a picture of"}
     assert (body["model"], body["max_tokens"], body["temperature"], body["seed"]) == ("vlm", 64, 0.0, 0)
+    assert body["logprobs"] is True  # as chats have it; completions take a number
     assert body["response_format"]["json_schema"]["schema"]["required"][-1] == "caption"
 
 
@@ -52,6 +53,8 @@ def test_a_text_is_asked_for_as_it_is() -> None:
 def test_a_broken_picture_is_not_sent() -> None:
     config = CaptionConfig(model="vlm", chat=True, endpoint=SERVER)
     row = composed(config, image_row(0, bytes=b"no"), with_image=True)
+    silent = composed(config.model_copy(update={"confidence": False}), image_row(0), with_image=True)
+    assert "logprobs" not in json.loads(silent["body"])
     assert row["body"] == "" and row["status"] == "undecodable"
 
 

@@ -53,9 +53,16 @@ BAND = {"min_similarity": 0.5, "max_similarity": 0.99, "max_changes": 2}
 def test_the_funnel_and_the_neighbours_by_hand() -> None:
     figures = surveyed(MEMBERS, VECTORS, **BAND)
     top, dress, both = (figures["groups"][name] for name in ("top", "dress", ALL))
-    steps = {"images": 4, "captioned": 4, "vector": 4, "neighbour": 4, "band": 3, "range": 3, "paired": 3}
+    steps = dict.fromkeys(("images", "captioned", "certain", "vector", "neighbour"), 4)
+    steps |= dict.fromkeys(("band", "range", "paired"), 3)
     assert top["funnel"] == steps
-    assert dress["funnel"] == {**dict.fromkeys(steps, 0), "images": 2, "captioned": 2, "vector": 2}
+    assert dress["funnel"] == {
+        **dict.fromkeys(steps, 0),
+        "images": 2,
+        "captioned": 2,
+        "certain": 2,
+        "vector": 2,
+    }
     assert both["funnel"]["images"] == 6 and both["funnel"]["paired"] == 3
     assert top["neighbours"] == {"neighbour": 12, "band": 4, "range": 4}
     assert top["changes"] == [0, 0, 4] and top["if_changes"] == [0, 0, 3]
@@ -120,11 +127,16 @@ def test_images_lost_before_mining_count_in_their_category() -> None:
     survey = Survey(PairsConfig())
     survey.lost("top", "images")
     survey.lost("dress", "captioned", 2)
+    for confidence in (0.6, 0.95, None):
+        survey.stated("dress", confidence)
     figures = survey.figures()
     assert figures["groups"]["top"]["funnel"]["images"] == 1
     assert figures["groups"]["dress"]["funnel"] == {
-        "images": 2, "captioned": 2, "vector": 0, "neighbour": 0, "band": 0, "range": 0, "paired": 0
+        "images": 2, "captioned": 2, "certain": 0, "vector": 0, "neighbour": 0, "band": 0, "range": 0,
+        "paired": 0,
     }  # fmt: skip
+    sure = {"0": 3, "0.5": 3, "0.7": 2, "0.8": 2, "0.9": 2, "0.95": 2, "0.98": 1}
+    assert figures["groups"]["dress"]["if_sure"] == sure == figures["groups"]["all"]["if_sure"]
 
 
 def test_columns_mark_what_is_kept_and_labels_are_escaped() -> None:

@@ -44,13 +44,19 @@ def carry_over(
         for before, question in zip(earlier.to_pylist(), wanted(earlier), strict=True):
             if question is None or before["rendered_hash"] not in origin.hashes(question[1]):
                 continue
-            answer = question[0] | {name: before[name] for name in WRITTEN}
+            answer = question[0] | {name: before[name] for name in _written(stage)}
             rows.append(judge(answer | {"cut_off": False, "failure": None, "error": None}))
         good = [row for row in rows if row["status"] == OK]
         if good:
             stage.write(from_rows(good, stage.schema))
             carried += len(good)
     return carried
+
+
+def _written(stage: Stage) -> list[str]:
+    """The columns that an answer leaves in a row."""
+    assert stage.schema is not None
+    return [*WRITTEN, *({"confidence"} & set(stage.schema.names))]
 
 
 def _earlier(store: Store, stage: Stage, origin: Origin) -> Iterator[pa.Table]:
@@ -60,7 +66,7 @@ def _earlier(store: Store, stage: Stage, origin: Origin) -> Iterator[pa.Table]:
     if manifest is None or manifest.schema_version != schema_version(stage.schema):
         return
     alike = {"model": origin.model, "params_hash": origin.params_hash, "status": OK}
-    columns = [*key_columns(stage.schema), *WRITTEN, *alike]
+    columns = [*key_columns(stage.schema), *_written(stage), *alike]
     for file in manifest.files:
         rows = store.read_file(stage.name, file, columns)
         for column, value in alike.items():

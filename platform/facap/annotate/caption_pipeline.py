@@ -29,7 +29,7 @@ from facap.store import Store
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 3
+VERSION = 4
 _IDS = ("image_id", "item_id", "product_id", "category")
 
 
@@ -151,7 +151,7 @@ class _Judge:
 
     def row(self, answer: dict[str, Any]) -> dict[str, Any]:
         """One answer as one row."""
-        row = {name: answer[name] for name in (*_IDS, *engine.WRITTEN)}
+        row = {name: answer[name] for name in (*_IDS, *engine.WRITTEN, "confidence")}
         row |= self.made_by.of(answer["category"])
         if answer["failure"]:
             return row | {"status": answer["failure"], "error": answer["error"]}

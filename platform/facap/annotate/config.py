@@ -192,6 +192,11 @@ class CaptionConfig(GenerationConfig):
         description="text: a caption, out of which attributes are read; attributes: JSON that the engine is"
         " held to, with every attribute of the taxonomy and a caption",
     )
+    confidence: bool = Field(
+        True,
+        description="record how probable the model found the least certain token of each caption, by which"
+        " pairs.min_confidence chooses; false for servers that tell no log-probabilities",
+    )
     check_category: bool = Field(
         True, description="a caption that names only garments of other categories is of no use"
     )
@@ -207,12 +212,15 @@ class CaptionConfig(GenerationConfig):
         return self
 
     def sampling_params(self) -> dict[str, Any]:
-        """As of both stages, and what an answer has to look like."""
-        if self.output == "text":
-            return super().sampling_params()
-        from facap.annotate import structured
+        """As of both stages, what an answer has to look like, and whether its probability is asked for."""
+        told = super().sampling_params()
+        if self.confidence:
+            told["logprobs"] = 0  # of the tokens that it writes, and no others
+        if self.output == "attributes":
+            from facap.annotate import structured
 
-        return super().sampling_params() | {"structured_outputs": {"json": structured.text_of(self.taxonomy)}}
+            told["structured_outputs"] = {"json": structured.text_of(self.taxonomy)}
+        return told
 
     def params(self) -> dict[str, Any]:
         """As of both stages, and how the picture is prepared."""

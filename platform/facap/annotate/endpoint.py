@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 FAILURE = "__inference_error__"
+LOGPROBS = "logprobs"
 REFUSALS = (400, 413, 422)  # of this row; any other refusal is of us
 CHECK_S = 20.0
 
@@ -68,7 +69,7 @@ def check(config: GenerationConfig) -> None:
 
 
 def ask(prepared: "Dataset", config: GenerationConfig, rows_at_a_time: int) -> "Dataset":
-    """Lazily, `prepared` with `generated_text`, `num_input_tokens` and `num_generated_tokens`.
+    """Lazily, `prepared` with `generated_text`, `num_input_tokens`, `num_generated_tokens` and LOGPROBS.
 
     Rows keep their order within `rows_at_a_time`, which come out in one block.
     """
@@ -101,6 +102,8 @@ class _Compose:
         if structured := body.pop("structured_outputs", None):
             schema = {"name": "garment", "strict": True, "schema": json.loads(structured["json"])}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if (wanted := body.pop("logprobs", None)) is not None:
+            body["logprobs"] = True if "messages" in row else wanted  # chats have another parameter for it
         media = row.pop("multimodal_data", None)
         prompt, messages = row.pop("prompt", None), row.pop("messages", None)
         if messages is None:
@@ -150,10 +153,10 @@ class _Client:
             kept = kept.append_column(name, pa.array(values, kind))
         return kept
 
-    async def _answer(self, body: str, failure: str) -> tuple[str, int, int, str]:
-        """The text, the tokens read and written, and why there is none."""
+    async def _answer(self, body: str, failure: str) -> tuple[str, list[float] | None, int, int, str]:
+        """The text, its tokens' log-probabilities, the tokens read and written, and why there is none."""
         if failure:
-            return "", 0, 0, failure
+            return "", None, 0, 0, failure
         import openai
 
         assert self.client is not None
@@ -162,23 +165,26 @@ class _Client:
             async with self.room:
                 if "messages" in request:
                     reply: Any = await self.client.chat.completions.create(**request)
-                    text = reply.choices[0].message.content
+                    text, told = reply.choices[0].message.content, reply.choices[0].logprobs
+                    logprobs = [one.logprob for one in told.content or []] if told else None
                 else:
                     reply = await self.client.completions.create(**request)
-                    text = reply.choices[0].text
+                    text, told = reply.choices[0].text, reply.choices[0].logprobs
+                    logprobs = told.token_logprobs if told else None
         except openai.APIStatusError as error:
             if error.status_code in REFUSALS:
-                return "", 0, 0, f"the endpoint refused the request: {error.message[:300]}"
+                return "", None, 0, 0, f"the endpoint refused the request: {error.message[:300]}"
             raise StageFailed(f"{self.endpoint.url} answered {error.status_code}: {error.message}") from error
         except openai.APIError as error:
             raise StageFailed(f"{self.endpoint.url} does not answer: {error.message}") from error
         if reply.usage is None:
-            return text or "", 0, 0, ""
-        return text or "", reply.usage.prompt_tokens, reply.usage.completion_tokens, ""
+            return text or "", logprobs, 0, 0, ""
+        return text or "", logprobs, reply.usage.prompt_tokens, reply.usage.completion_tokens, ""
 
 
 _ANSWER = (
     ("generated_text", pa.string()),
+    (LOGPROBS, pa.list_(pa.float64())),
     ("num_input_tokens", pa.int64()),
     ("num_generated_tokens", pa.int64()),
     (FAILURE, pa.string()),

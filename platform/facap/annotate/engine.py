@@ -3,8 +3,9 @@
     >>> answers = generate(rows, config, request, with_image=True)      # doctest: +SKIP
 
 `rows` is any Ray dataset; `request(row)` returns a `Request` or a `Refusal` for each row and runs
-on the workers. `answers` has the columns that `request` keeps plus those of WRITTEN, `cut_off` (max_tokens
-ended it), `failure` and `error` (a row that no engine saw, or that it refused). One row in, one row out.
+on the workers. `answers` has the columns that `request` keeps plus those of WRITTEN, `confidence` (if it is
+asked for), `cut_off` (max_tokens ended it), `failure` and `error` (a row that no engine saw, or that it
+refused). One row in, one row out.
 
 With `config.endpoint.url` a server is asked instead (see endpoint), and nothing else differs.
 On CPU an engine is two processes: Ray's actor (image preprocessing, detokenising) and the engine
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from facap.annotate import endpoint
 from facap.annotate.config import CaptionConfig, GenerationConfig
-from facap.annotate.endpoint import FAILURE
+from facap.annotate.endpoint import FAILURE, LOGPROBS
 from facap.annotate.origin import rendered_hash
 from facap.annotate.prompts import chat
 from facap.errors import ConfigError, StageFailed
@@ -150,7 +151,7 @@ class _Prepare:
 
 
 class _Answer:
-    """The engine's columns -> keep + raw, tokens, cut_off, failure, error."""
+    """The engine's columns -> keep + raw, tokens, confidence, cut_off, failure, error."""
 
     def __init__(self, max_tokens: int) -> None:
         self.max_tokens = max_tokens
@@ -162,10 +163,23 @@ class _Answer:
             "raw": None if error else row["generated_text"],
             "prompt_tokens": _tokens(row["spent_read"], None if error else row["num_input_tokens"]),
             "written_tokens": _tokens(row["spent_written"], None if error else row["num_generated_tokens"]),
+            "confidence": None if error else confidence(row.get(LOGPROBS)),
             "cut_off": not error and row["num_generated_tokens"] >= self.max_tokens,
             "failure": (row["status"] or REFUSED) if error else None,
             "error": error,
         }
+
+
+def confidence(logprobs: Any) -> float | None:
+    """The probability of the least certain token, 0 to 1. `logprobs`: of each token, vLLM's own or a number.
+
+    >>> confidence([{17: {"logprob": 0.0}}, {4: {"logprob": -0.7}}])
+    0.4966
+    """
+    if logprobs is None or not len(logprobs):
+        return None
+    least = min(one if isinstance(one, float) else next(iter(one.values()))["logprob"] for one in logprobs)
+    return round(math.exp(least), 4)
 
 
 def _tokens(spent: int, more: int | None) -> int | None:

@@ -35,6 +35,18 @@ class EvaluateConfig(StageConfig):
     mlflow_uri: str = Field("", description="tracking server; empty: SQLite in the workspace")
 
 
+class CompareConfig(StageConfig):
+    """Which two models `jobs.compare_models` holds against each other, under evaluate's settings."""
+
+    first: str = Field(
+        "model",
+        min_length=1,
+        description="model: the one trained in the workspace; champion, previous, challenger or a number:"
+        " that version of the registry; else the folder of a model",
+    )
+    second: str = Field("champion", min_length=1, description="the other one, named in the same way")
+
+
 class SubmissionConfig(StageConfig):
     """Another model's results from files, for `jobs.score_submission`."""
 

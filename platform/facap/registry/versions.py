@@ -42,7 +42,7 @@ ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's code
 
 @dataclass(frozen=True)
 class Champion:
-    """The promoted version, on this machine."""
+    """A registered version, mostly the promoted one, on this machine."""
 
     path: str
     version: str
@@ -182,6 +182,19 @@ def evidence_of(client: "MlflowClient", version: "ModelVersion", file: str, cach
         return None
 
 
+def load_version(client: "MlflowClient", name: str, cache: str, which: str) -> Champion:
+    """The version that an alias or a number names, as in load_champion. ModelMissing if there is none."""
+    try:
+        version = client.get_model_version(name, which) if which.isdigit() else aliased(client, name, which)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        version = None
+    if version is None:
+        raise ModelMissing(f"'{name}' has no version '{which}' in {client.tracking_uri}")
+    return _on_this_machine(client, version, cache)
+
+
 def load_champion(client: "MlflowClient", name: str, cache: str, otherwise: str | None = None) -> Champion:
     """The champion's folder below `cache`, downloaded unless it is there; ModelMissing if there is none.
 
@@ -195,8 +208,12 @@ def load_champion(client: "MlflowClient", name: str, cache: str, otherwise: str 
             f"'{name}' has no version with the alias '{CHAMPION}' in {client.tracking_uri}; train, evaluate "
             "and register a model that passes the gate, or set the alias in MLflow"
         )
+    return _on_this_machine(client, version, cache)
+
+
+def _on_this_machine(client: "MlflowClient", version: "ModelVersion", cache: str) -> Champion:
     fingerprint = version.tags.get(FINGERPRINT, "")
-    folder = Path(cache) / f"{name}-v{version.version}-{fingerprint}"
+    folder = Path(cache) / f"{version.name}-v{version.version}-{fingerprint}"
     if not folder.exists():
         _download(client, version, folder)
     _check_files(version, folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from facap.study.variants import BASELINES, CLAIMS, MODEL, VARIANTS
+from facap.study.variants import BASELINES, CHAMPION, CLAIMS, VARIANTS
 
 RESAMPLES = 2000
 TAILS = (2.5, 97.5)
@@ -62,8 +62,8 @@ def figures_of(runs: Runs, oracle: Mapping[str, list[int]]) -> dict[str, Any]:
             )
     figures: dict[str, Any] = {"rows": rows, "claims": claims}
     figures |= {f"r10_oracle{_ending(texts)}": _round(np.mean(hits)) for texts, hits in oracle.items()}
-    if MODEL in runs:
-        figures["r10_champion"] = _round(mean_Q[MODEL, "fine"].mean())
+    if CHAMPION in runs:
+        figures["r10_champion"] = _round(mean_Q[CHAMPION, "fine"].mean())
     tried = [name for name in BASELINES if name in runs]
     if tried:
         best = max(tried, key=lambda name: mean_Q[name, "fine"].mean())

@@ -49,7 +49,7 @@ def hits_of(
         loop.rows = rows.take(np.sort(kept))
         if not variant.masked:
             loop.rows = unshared(loop.rows)
-        loop.run(config.steps // len(phases))
+        loop.run(variant.longer * config.steps // len(phases))
     gallery = embedded_gallery(loop)
     return {
         texts: found_within_10(loop, gallery, split_rows(store, "test")) for texts, store in stores.items()

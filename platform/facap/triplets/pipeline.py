@@ -1,7 +1,8 @@
 """CAPTIONS + IMAGES -> PAIRS: the base checkpoint embeds the pictures on Ray, the driver mines the pairs.
 
 Every captioned image ends as the reference of one pair or is counted, by reason, in the report and
-in the manifest's `extra`: "no_caption" (its caption failed), "no_vector" (its picture is gone or
+in the manifest's `extra`: "no_caption" (its caption failed), "uncertain" (its caption
+is less than min_confidence), "no_vector" (its picture is gone or
 cannot be decoded), "no_partner" (nothing acceptable among its neighbours). PAIRS is one part; what the
 settings kept lies beside it as figures.json, for the report.
 """
@@ -20,7 +21,7 @@ from facap.splits import split_of
 from facap.store import Manifest, Store, stage_key
 from facap.triplets.config import PairsConfig
 
-VERSION = 1
+VERSION = 2
 FIGURES = "figures.json"
 
 
@@ -42,13 +43,19 @@ def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
     from facap.triplets.survey import Survey
 
     survey = Survey(config)
-    captions = store.read("captions", ["image_id", "product_id", "category", "attributes", "status"])
+    columns = ["image_id", "product_id", "category", "attributes", "confidence", "status"]
+    captions = store.read("captions", columns)
     members: dict[str, Member] = {}
     failures: Counter[str] = Counter()
     for row in captions.to_pylist():
         if row["status"] != OK:
             failures["no_caption"] += 1
             survey.lost(row["category"], "images")
+            continue
+        survey.stated(row["category"], row["confidence"])
+        if row["confidence"] is not None and row["confidence"] < config.min_confidence:
+            failures["uncertain"] += 1
+            survey.lost(row["category"], "captioned")
             continue
         attributes = dict(row["attributes"] or [])
         members[row["image_id"]] = Member(
@@ -61,7 +68,7 @@ def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
     found = [members[ids[row]] for row in rows_of]
     failures["no_vector"] = len(members) - len(found)
     for image_id in members.keys() - set(ids):
-        survey.lost(members[image_id].category, "captioned")
+        survey.lost(members[image_id].category, "certain")
     pairs: list[Pair] = []
     for group in mine_groups(found, vectors_ND[rows_of], config):
         survey.add(group)

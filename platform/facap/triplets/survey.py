@@ -5,7 +5,7 @@
     ...     survey.add(group)
     >>> figures = survey.figures()
     >>> figures["groups"]["all"]["funnel"]
-    {'images': 3998, 'captioned': 3998, 'vector': 3998, 'neighbour': 3998, 'band': 3998, ..., 'paired': 3633}
+    {'images': 3998, 'captioned': 3998, 'certain': 3671, 'vector': 3671, ..., 'paired': 3340}
 
 Figures are of "all" and of each category: the funnel (images that get so far, each step those of the step
 before), neighbours by similarity and by attributes that differ, how often targets are used, and what other
@@ -23,13 +23,14 @@ from facap.triplets.config import PairsConfig
 from facap.triplets.pairing import Group, assign
 
 ALL = "all"
-STEPS = ("images", "captioned", "vector", "neighbour", "band", "range", "paired")
+STEPS = ("images", "captioned", "certain", "vector", "neighbour", "band", "range", "paired")
 FINE = 2000  # bins of similarity from -1 to 1 while counting
 WIDTHS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of a bar, whichever gives at most MOST_BARS
 MOST_BARS = 60
 NEAR = 0.25  # of the neighbours' range: an edge of the band this near beside it is on the axis too
 TAIL = 0.001  # share of the neighbours that may lie left of the first bar; the first bar holds them
 CAPS = (1, 2, 3, 5, 10)  # other caps that are tried; and none
+BARS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)  # least confidences that are tried
 MOST_OUTSIDE = 12  # neighbours beyond each edge of the band that are kept to be shown, per group
 OUTSIDE, IN_BAND, FITS = range(3)  # of a neighbour: beyond the band; in it, wrong changes; acceptable
 
@@ -45,10 +46,11 @@ class _Counts:
     changes: Counter[int] = field(default_factory=Counter)  # of neighbours in the band
     uses: Counter[int] = field(default_factory=Counter)  # times used -> images
     caps: Counter[str] = field(default_factory=Counter)  # cap -> pairs
+    sure: Counter[float] = field(default_factory=Counter)  # least confidence -> captions that have it
     reach: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def plus(self, other: "_Counts") -> None:
-        for name in ("steps", "neighbours", "changes", "uses", "caps"):
+        for name in ("steps", "neighbours", "changes", "uses", "caps", "sure"):
             getattr(self, name).update(getattr(other, name))
         self.similarity_3F += other.similarity_3F
         self.pairs_F += other.pairs_F
@@ -61,14 +63,20 @@ class Survey:
 
     def __init__(self, config: PairsConfig) -> None:
         self.config = config
+        self.bars = sorted({*BARS, config.min_confidence})
         self.by_category: dict[str, _Counts] = {}
         self.outside: dict[str, list[dict[str, Any]]] = {"below": [], "above": []}
 
     def lost(self, category: str, step: str, images: int = 1) -> None:
-        """Images that got as far as `step` ("images": no caption; "captioned": no vector) and no further."""
+        """Images that got as far as `step` ("captioned": no certain one) and no further."""
         counts = self._of(category)
         for reached in STEPS[: STEPS.index(step) + 1]:
             counts.steps[reached] += images
+
+    def stated(self, category: str, confidence: float | None) -> None:
+        """A caption and how sure the model was of it; without that figure every bar lets it pass."""
+        sure = 1.0 if confidence is None else confidence
+        self._of(category).sure.update(bar for bar in self.bars if sure >= bar)
 
     def add(self, group: Group) -> None:
         """One mined group."""
@@ -78,6 +86,7 @@ class Survey:
         reached = {
             "images": len(group.members),
             "captioned": len(group.members),
+            "certain": len(group.members),
             "vector": len(group.members),
             "neighbour": int(near.other_NP.any(axis=1).sum()),
             "band": int(band_NP.any(axis=1).sum()),
@@ -121,7 +130,7 @@ class Survey:
             "outside": {side: _alternate(found) for side, found in self.outside.items()},
         }
         return figures | {
-            "groups": {name: _figures(counts, edges, places, self.config) for name, counts in named.items()}
+            "groups": {name: _figures(counts, edges, places, self) for name, counts in named.items()}
         }
 
     def _of(self, category: str) -> _Counts:
@@ -195,9 +204,7 @@ def _bars(counts_F: np.ndarray, config: PairsConfig) -> tuple[list[float], np.nd
     return edges, np.clip(places_F, 0, stop - start - 1)
 
 
-def _figures(
-    counts: _Counts, edges: list[float], places_F: np.ndarray, config: PairsConfig
-) -> dict[str, Any]:
+def _figures(counts: _Counts, edges: list[float], places_F: np.ndarray, survey: Survey) -> dict[str, Any]:
     bars = len(edges) - 1
 
     def merged(fine_F: np.ndarray) -> list[int]:
@@ -206,7 +213,7 @@ def _figures(
     reach = {name: np.concatenate(values) for name, values in counts.reach.items() if values}
     least, greatest, changes = (reach.get(name, np.zeros(0)) for name in ("least", "greatest", "changes"))
     edge_E = np.array(edges)
-    most = max([*counts.changes, config.max_changes])
+    most = max([*counts.changes, survey.config.max_changes])
     return {
         "funnel": {step: counts.steps[step] for step in STEPS},
         "neighbours": {step: counts.neighbours[step] for step in ("neighbour", "band", "range")},
@@ -221,6 +228,7 @@ def _figures(
         "if_least": (least[:, None] >= edge_E).sum(axis=0).tolist(),
         "if_greatest": (greatest[:, None] <= edge_E).sum(axis=0).tolist(),
         "if_changes": [int((changes <= number).sum()) for number in range(most + 1)],
+        "if_sure": {f"{bar:g}": counts.sure[bar] for bar in survey.bars},
         "if_cap": {cap: counts.caps[cap] for cap in (*map(str, CAPS), "none")},
     }
 
