@@ -13,8 +13,9 @@ import pytest
 
 from facap.catalog.drawing import render, sample_view
 from facap.catalog.garments import sample_garment, sample_variant
-from facap.errors import StageFailed
+from facap.errors import ModelMissing, StageFailed
 from facap.evaluate import pipeline as evaluation
+from facap.evaluate.compare import SHOWN, Compared, compare, difference_table
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.metrics import metric_names
 from facap.evaluate.report import retrieval_tables
@@ -191,6 +192,49 @@ def test_evaluation_scores_model_and_baselines(store: Store, pairs: list[dict]) 
     assert run.info.run_name == "evaluate"
     assert run.data.metrics["recall_at_10"] == rows["fashionblip2", "all", "recall@10"]["value"]
     assert "baseline/sum/top/recall_product_at_10" in run.data.metrics
+
+
+def test_two_models_are_compared_query_by_query(store: Store, pairs: list[dict], tmp_path: Path) -> None:
+    """The model against one whose matching is noise, by name and by folder; with itself, there is nothing."""
+    import torch
+
+    from facap.model.config import FashionBlip2Config
+    from facap.model.fashionblip2 import FashionBlip2
+    from facap.model.saved import save_pretrained
+    from facap.model.text import Tokens
+
+    write_triplets(store, pairs)
+    write_model(store)
+    config = FashionBlip2Config(matching="mean")
+    torch.manual_seed(1)
+    save_pretrained(FashionBlip2.from_base(config), Tokens.load(config.base, 64), str(tmp_path / "mean"))
+    asked = EvaluateConfig(bootstrap_samples=200, num_workers=1, whole_catalogue=False)
+    first, second = Compared("ours", store.folder("model")), Compared("theirs", str(tmp_path / "mean"))
+    figures = compare(store, (first, second), asked, Progress("compare"))
+
+    values = {
+        (row["model_version"], row["metric"]): row["value"]
+        for row in figures["metrics"]
+        if row["category"] == "all"
+    }
+    assert {version.partition("@")[0] for version, _ in values} == {"ours", "theirs"}
+    assert [row["metric"] for row in figures["differences"]] == list(SHOWN)
+    for row in figures["differences"]:
+        ours, theirs = (values[version, row["metric"]] for version in (figures["model"], figures["rival"]))
+        assert row["value"] == pytest.approx(ours - theirs)
+        assert row["ci_low"] <= row["value"] <= row["ci_high"]
+        beyond = {"first": row["ci_low"] > 0, "second": row["ci_high"] < 0}
+        assert beyond.get(row["better"], not any(beyond.values()))
+    page = Path(store.path("reports", "comparison.html")).read_text()
+    assert "ours less theirs" in page and "Where ours and theirs differ most" in page
+    assert len(difference_table(figures).splitlines()) == 1 + len(figures["differences"])
+    embedded = Path(store.folder(f"embeddings-{first.version().partition('@')[2]}"))
+    before = embedded.stat().st_mtime_ns
+    again = compare(store, (first, Compared("itself", first.folder)), asked, Progress("compare"))
+    assert embedded.stat().st_mtime_ns == before  # pictures are embedded once
+    assert {(row["value"], row["better"]) for row in again["differences"]} == {(0, "neither")}
+    with pytest.raises(ModelMissing, match="should hold a model"):
+        compare(store, (first, Compared("none", str(tmp_path))), asked, Progress("compare"))
 
 
 def test_actor_rows_are_the_vectors_of_the_encoders(store: Store, pairs: list[dict]) -> None:

@@ -135,6 +135,12 @@ def test_register_promote_replace_and_refuse(store: Store, tmp_path: Path) -> No
     better = versions.load_champion(client, NAME, str(tmp_path / "cache"))
     assert (Path(better.path) / "model.safetensors").read_text() == "weights 2"
 
+    for which in ("previous", "1"):
+        assert versions.load_version(client, NAME, str(tmp_path / "cache"), which).version == "1"
+    for which in ("9", "challanger"):
+        with pytest.raises(ModelMissing, match=f"has no version '{which}'"):
+            versions.load_version(client, NAME, str(tmp_path / "cache"), which)
+
     measured(store, trained(store, "k3", "weights 3"), recall=0.55)  # beats the baseline, not the champion
     assert "version 3 refused, version 2 stays" in run(store).note
     extra = store.require("champion").extra

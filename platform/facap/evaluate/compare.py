@@ -113,7 +113,12 @@ def differences(
         ):
             if metric in SHOWN:
                 better = "first" if low > 0 else "second" if high < 0 else "neither"
-                row: dict[str, Any] = {"benchmark": benchmark, "protocol": protocol, "metric": metric, "better": better}
+                row: dict[str, Any] = {
+                    "benchmark": benchmark,
+                    "protocol": protocol,
+                    "metric": metric,
+                    "better": better,
+                }
                 ends = {"ci_low": float(low), "ci_high": float(high)}
                 rows.append(row | {"value": float(gain)} | ends)
     return rows
