@@ -19,7 +19,9 @@ class TinyConfig(StageConfig):
     held_out: int = Field(
         1_000, ge=10, description="pictures of held-out garments that accuracy is measured on"
     )
-    attribute_steps: int = Field(3_600, ge=1, description="steps of encoder and Q-Former on the attributes")
+    attribute_steps: int = Field(
+        3_600, ge=0, description="steps of encoder and Q-Former on the attributes; 0 with start_from: none"
+    )
     retrieval_steps: int = Field(1_200, ge=1, description="steps of the retrieval model's text side")
     captioner_steps: int = Field(1_500, ge=1, description="steps of the captioner's language model")
     writer_steps: int = Field(2_000, ge=1, description="steps of the modification writer")
@@ -36,7 +38,7 @@ class TinyConfig(StageConfig):
         1.0,
         gt=0,
         le=2,
-        description="of encoder, captioner and writer, as a multiple of the peak for fresh weights",
+        description="of all parts, as a multiple of the peak for fresh weights",
     )
     batch_size: int = Field(64, ge=2, description="samples a step")
     processes: int = Field(2, ge=1, description="processes that draw; threads that train")

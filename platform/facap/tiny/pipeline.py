@@ -55,8 +55,13 @@ def _seeing(config: TinyConfig, out: Path, progress: Progress) -> dict[str, Figu
     if config.sharp_pictures:
         parts.append(draw(config.sharp_pictures, 256, config.seed + 2, processes=processes))
     drawn, held = joined(parts), draw(config.held_out, 256, HELD_OUT_SEED, held_out=True, processes=processes)
-    reading = tiny.build_tokenizer(corpus(config.seed, CORPUS_SIZE))
-    base = tiny.build_retrieval(len(reading))
+    if config.start_from:
+        folder = Path(config.start_from) / "tiny-retrieval"
+        reading = AutoTokenizer.from_pretrained(folder)
+        base = Blip2ForImageTextRetrieval.from_pretrained(folder, dtype=torch.float32)
+    else:
+        reading = tiny.build_tokenizer(corpus(config.seed, CORPUS_SIZE))
+        base = tiny.build_retrieval(len(reading))
     base.set_attn_implementation("eager")  # quicker than fused attention in bfloat16 on this few tokens
     heads = AttributeHeads(base)
     if config.start_from:
@@ -73,11 +78,14 @@ def _seeing(config: TinyConfig, out: Path, progress: Progress) -> dict[str, Figu
     if "tiny-retrieval" in config.models:
         features = retrieval.image_features(base, drawn.pixels)
         truth = attributes.truth_of(drawn)
-        steps = config.retrieval_steps
-        retrieval.train(base, heads, reading, features, drawn.garments, truth, steps, size, seed)
+        steps, scale = config.retrieval_steps, config.learning_rate
+        retrieval.train(base, heads, reading, features, drawn.garments, truth, steps, size, seed, scale)
         captions = [wording.caption(garment) for garment in held.garments]
         found = retrieval.recall_at_10(base, reading, held.pixels, captions)
-        measured["tiny-retrieval"] = {"caption_to_picture_recall_at_10": found}
+        measured["tiny-retrieval"] = {
+            "caption_to_picture_recall_at_10": found,
+            "captions_told_from_variants": retrieval.told_apart(base, reading, held.pixels, held.garments),
+        }
         tiny.save(base, tiny.build_processor(reading), out / "tiny-retrieval")
     return measured
 
