@@ -1,9 +1,10 @@
-"""The optimiser of the tiny models, against torch's own, and the captioner's tokenizer."""
+"""The optimiser of the tiny models, against torch's own; what they are shown; the captioner's tokenizer."""
 
 import pytest
 import torch
 
 from facap.model import tiny
+from facap.tiny.retrieval import hard_negatives
 from facap.tiny.schedule import Muon
 
 
@@ -30,3 +31,14 @@ def test_every_text_comes_back_to_the_letter() -> None:
     tokenizer = tiny.build_speaker_tokenizer(texts * 20)
     for text in [*texts, ' Ünknown "words", {braces}\n and  blanks ']:
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_hard_negatives_are_wrong_and_mostly_near_misses() -> None:
+    scores = torch.tensor([[9.0, 8.0, -9.0], [0.0, 9.0, 0.0], [1.0, 1.0, 1.0]])
+    positive = torch.tensor([[True, False, False], [False, True, False], [True, True, True]])
+    torch.manual_seed(0)
+    drawn = torch.cat([hard_negatives(scores, positive) for _ in range(50)])
+    assert set(drawn[:, 0].tolist()) == {0, 1}  # nothing is wrong with the third
+    assert not positive[drawn[:, 0], drawn[:, 1]].any()
+    assert drawn[drawn[:, 0] == 0][:, 1].float().mean() < 1.1  # the near miss, hardly ever the far one
+    assert set(drawn[drawn[:, 0] == 1][:, 1].tolist()) == {0, 2}

@@ -16,6 +16,8 @@ import numpy as np
 
 from facap import reports
 from facap.errors import ConfigError
+from facap.model import checkpoints
+from facap.model.config import FashionBlip2Config
 from facap.progress import Progress, StageReport
 from facap.store import Store, stage_key
 from facap.study import drawn
@@ -37,7 +39,8 @@ def run(store: Store, config: StudyConfig, progress: Progress) -> StageReport:
     if unknown := sorted(set(names) - VARIANTS.keys()):
         raise ConfigError(f"study.variants: '{unknown[0]}' is not one of {', '.join(VARIANTS)}")
     settings = config.model_dump(mode="json", exclude={"threads", "variants", "seeds"})
-    stage = store.stage(NAME, None, stage_key(NAME, VERSION, settings, {}))
+    inputs = {"base": checkpoints.label(FashionBlip2Config().base)}
+    stage = store.stage(NAME, None, stage_key(NAME, VERSION, settings, inputs))
     folder = Path(stage.folder)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [(seed, name) for seed in range(config.seeds) for name in names]
@@ -55,7 +58,7 @@ def run(store: Store, config: StudyConfig, progress: Progress) -> StageReport:
     page = reports.template(TEMPLATE).render(figures=figures, variants=VARIANTS)
     reports.keep(store, NAME, page, figures)
     files = ["oracle.json", *(f"{name}-{seed}.json" for seed, name in wanted)]
-    stage.commit(config=config.model_dump(mode="json"), inputs={}, files=files, extra=figures)
+    stage.commit(config=config.model_dump(mode="json"), inputs=inputs, files=files, extra=figures)
     held = sum(claim["verdict"] == "confirmed" for claim in figures["claims"])
     note = f"{len(todo)} trained now; {held} of {len(figures['claims'])} claims confirmed"
     return StageReport(
