@@ -29,7 +29,9 @@ from facap.triplets.config import PairsConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 NUM_PRODUCTS = 30  # of two views each
-PAIRS_CONFIG = PairsConfig(min_similarity=-1, max_similarity=1, max_changes=6, num_workers=1)
+PAIRS_CONFIG = PairsConfig(
+    min_similarity=-1, max_similarity=1, max_changes=6, num_workers=1, min_confidence=0.9
+)
 
 
 def jpeg(pixels) -> bytes:
@@ -117,6 +119,15 @@ def test_mining_again_reuses_and_a_killed_run_adds_only_what_is_missing(
     assert [(p["reference_id"], p["target_id"]) for p in again] == [
         (p["reference_id"], p["target_id"]) for p in pairs
     ]
+
+
+def test_only_the_shipped_captioner_is_held_to_its_confidence() -> None:
+    models = {
+        name: pa.table({"model": [f"{name}@1", "facap/tiny-captioner@1"]}) for name in ("facap/own", "vlm")
+    }
+    assert mining.least_confidence(PairsConfig(), models["facap/own"]) == 0.9
+    assert mining.least_confidence(PairsConfig(), models["vlm"]) == 0
+    assert mining.least_confidence(PairsConfig(min_confidence=0.5), models["vlm"]) == 0.5
 
 
 def test_too_many_images_without_a_pair_stop_the_stage(

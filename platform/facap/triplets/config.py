@@ -23,12 +23,13 @@ class PairsConfig(StageConfig):
     )
     min_changes: int = Field(1, ge=0, description="fewest attributes that must differ, so there is a change")
     max_changes: int = Field(4, ge=1, description="most attributes that may differ, so a sentence can say it")
-    min_confidence: float = Field(
-        0.9,
+    min_confidence: float | None = Field(
+        None,
         ge=0,
         le=1,
-        description="pictures are left out if the least certain token of their caption is less probable; 0"
-        " for models that choose their words freely; captions without this figure are all taken",
+        description="pictures are left out if the least certain token of their caption is less probable;"
+        " null: 0.9 for captions of the shipped models, else 0, as others choose their words freely; captions"
+        " without this figure are all taken",
     )
     choose: Literal["spread", "nearest"] = Field(
         "spread",

@@ -62,8 +62,9 @@ class Survey:
     """Sums of the groups that were added, by category."""
 
     def __init__(self, config: PairsConfig) -> None:
-        self.config = config
-        self.bars = sorted({*BARS, config.min_confidence})
+        self.least = config.min_confidence or 0.0
+        self.config = config.model_copy(update={"min_confidence": self.least})
+        self.bars = sorted({*BARS, self.least})
         self.by_category: dict[str, _Counts] = {}
         self.outside: dict[str, list[dict[str, Any]]] = {"below": [], "above": []}
 
