@@ -62,6 +62,7 @@ def put_captions(store: Store, told: dict[tuple[str, str], str]) -> None:
             "prompt_tokens": 20,
             "written_tokens": 30,
             "cut_off": False,
+            "confidence": 0.95,
             "failure": None,
             "error": None,
         }
