@@ -6,7 +6,6 @@ Writes reports/comparison.html and comparison.json and the MLflow run "compare".
 dataset a model, so that comparing again embeds the queries only. The first model is the one that is shown.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from facap import reports
 from facap.errors import ModelMissing, StageFailed
 from facap.evaluate import report_page
 from facap.evaluate.config import EvaluateConfig
-from facap.evaluate.embed import Asked, embed_queries
+from facap.evaluate.embed import by_reference, embed_queries
 from facap.evaluate.metrics import bootstrap, interval, metric_names, summarise
 from facap.evaluate.protocol import Answered, Query, Task, Vectors, by_vectors, evaluate
 from facap.evaluate.questions import read_questions
@@ -74,7 +73,7 @@ def compare(
         for row in figures["differences"]
     }
     params = config.model_dump(mode="json") | {"first": pair[0].version(), "second": pair[1].version()}
-    reports.track(store, config.mlflow_uri, "compare", params, metrics, page, json.loads(json.dumps(figures)))
+    reports.track(store, config.mlflow_uri, "compare", params, metrics, page, figures)
     reports.keep(store, NAME, page, figures)
     return figures
 
@@ -146,11 +145,8 @@ def _embedded(
     name = f"embeddings-{model.label[:12]}"
     require_all(embed(store, name, model, workers, progress), "compare")
     gallery = dict(zip(*read_vectors(store, name), strict=True))
-    asked: Asked = {}
-    for number, query in enumerate(queries):
-        asked.setdefault(query.reference_id, []).append((number, query.text))
     found: dict[int, np.ndarray] = {}
-    for numbers, both_QD, _ in embed_queries(store, one.folder, asked, workers):
+    for numbers, both_QD, _ in embed_queries(store, one.folder, by_reference(queries), workers):
         found |= dict(zip(numbers, both_QD, strict=True))
         progress.update(len(found), len(queries), f"queries of {one.name}")
     return Vectors(gallery, np.stack([found[number] for number in range(len(queries))]))

@@ -5,7 +5,7 @@ the queries the actors embed what no gallery has: picture and text together by F
 by the base. The picture of a baseline's query is its reference's vector in the gallery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,13 +70,19 @@ def embed_scored(
     }
 
 
+def by_reference(queries: Sequence[Query]) -> Asked:
+    """The queries as EmbedQueries wants them."""
+    asked: Asked = {}
+    for number, query in enumerate(queries):
+        asked.setdefault(query.reference_id, []).append((number, query.text))
+    return asked
+
+
 def _embed_queries(
     store: Store, base: str, queries: list[Query], workers: Workers, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Picture and text by the trained model, text by the base; both in the order of the queries."""
-    asked: Asked = {}
-    for number, query in enumerate(queries):
-        asked.setdefault(query.reference_id, []).append((number, query.text))
+    asked = by_reference(queries)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for numbers, both_QD, text_QD in embed_queries(store, store.folder("model"), asked, workers, base):
         found |= {n: (both, text) for n, both, text in zip(numbers, both_QD, text_QD, strict=True)}

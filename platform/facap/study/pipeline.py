@@ -3,8 +3,7 @@
     run(store, StudyConfig(), Progress("study"))         # <workspace>/study/data-<key>/<variant>-<seed>.json
 
 Trainings are tasks of Ray, side by side. Each is one file, written when it is done, so a killed study goes on
-with those that lack. The figures are
-in the artefact's `extra` and in reports/study.json.
+with those that lack. The figures are in the artefact's `extra` and in reports/study.json.
 """
 
 import json

@@ -1,5 +1,4 @@
-"""What is trained and what is claimed. All but the champion have the same batches, steps and
-learning rates.
+"""What is trained and what is claimed. All but the champion have the same batches, steps and learning rates.
 
 >>> VARIANTS["mean"].model
 {'matching': 'mean'}
