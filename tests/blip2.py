@@ -70,4 +70,4 @@ def save_base(folder: Path, **shape: object) -> Path:
 
 def settings(base_folder: Path, **changes: object) -> FashionBlip2Config:
     """A small model on that checkpoint."""
-    return FashionBlip2Config(base=str(base_folder), match_dim=16, num_match_tokens=6, **changes)  # type: ignore[arg-type]
+    return FashionBlip2Config(**{"base": str(base_folder), "match_dim": 16, "num_match_tokens": 6, **changes})  # type: ignore[arg-type]

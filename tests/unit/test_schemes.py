@@ -17,14 +17,14 @@ from facap.model.adapters import is_adapter
 from facap.model.baselines import Baseline
 from facap.model.encoder import Encoder
 from facap.model.fashionblip2 import FashionBlip2
-from facap.model.matching import Matching, flatten, score, scores
+from facap.model.matching import Matching, flatten, group_average, score, scores
 from facap.model.saved import from_pretrained, save_merged, save_pretrained
 from facap.model.text import Tokens
 from tests.blip2 import TEXTS, save_base
 from tests.blip2 import settings as model_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SCHEMES = ["multi_head", "mean", "best_token", "combiner", "sum", "text_only", "image_only"]
+SCHEMES = ["anchored", "multi_head", "mean", "best_token", "combiner", "sum", "text_only", "image_only"]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,39 @@ def test_mean_is_the_mean_of_the_projected_query_tokens(base_folder: Path) -> No
         states = ours.model.query_states(ours.model.encode_image(pixels), ids, mask)
         expected = normalize(normalize(hf.vision_projection(states), dim=-1).mean(1), dim=-1)
     np.testing.assert_allclose(ours.queries(pictures(3), TEXTS), expected.numpy(), atol=1e-5)
+
+
+def test_anchored_starts_at_the_sum_of_picture_and_text_as_blip2_aligned_them(base_folder: Path) -> None:
+    """With all of the projection's channels a row's cosine with the text is that of BLIP-2's own vectors."""
+    ours = encoder(base_folder, matching="anchored", match_dim=20)
+    hf = Blip2ForImageTextRetrieval.from_pretrained(base_folder).eval()
+    ids, mask = ours.tokens(TEXTS)
+    pixels = torch.stack([ours.transform(image) for image in pictures(3)])
+    with torch.inference_mode():
+        picture = ours.model.candidate_states(ours.model.encode_image(pixels))
+        groups = torch.einsum("tq,bqh->bth", group_average(8, 6), picture)
+        images = normalize(hf.vision_projection(groups), dim=-1)
+        texts = normalize(hf.text_projection(ours.model.text_state(ids, mask)), dim=-1)
+        rows = ours.model.matching(picture)
+        word = normalize(ours.model.matching.text(ours.model.text_state(ids, mask)), dim=-1)
+    expected = torch.einsum("btp,bp->bt", images, texts)
+    torch.testing.assert_close(torch.einsum("btc,bc->bt", rows, word), expected, atol=1e-5, rtol=0)
+    queries = torch.from_numpy(ours.queries(pictures(3), TEXTS)).unflatten(1, (6, 20)) * 6**0.5
+    torch.testing.assert_close(queries, normalize(rows + word[:, None], dim=-1), atol=1e-5, rtol=0)
+
+
+def test_a_batchs_pictures_are_read_once_and_give_the_same_vectors(base_folder: Path) -> None:
+    """Training reads every distinct picture apart once; serving embeds each side by itself."""
+    ours = encoder(base_folder)
+    model = ours.model
+    pixels = torch.stack([ours.transform(image) for image in pictures(4)])
+    ids, mask = ours.tokens(TEXTS)
+    references, candidates = torch.tensor([0, 2, 0]), torch.tensor([1, 3, 2, 0])
+    disturb(model)
+    with torch.inference_mode():
+        query, candidate, _ = model(pixels, references, candidates, ids, mask)
+        torch.testing.assert_close(query, model.embed_query(pixels[references], ids, mask), atol=1e-5, rtol=0)
+        torch.testing.assert_close(candidate, model.embed_candidate(pixels[candidates]), atol=1e-5, rtol=0)
 
 
 def test_best_token_is_the_best_of_the_candidates_tokens(base_folder: Path) -> None:

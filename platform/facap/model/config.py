@@ -39,12 +39,13 @@ class FashionBlip2Config(StageConfig):
         description="adapters in the last so many vision blocks; null for all (real size). The blocks "
         "below are frozen, so their output can be computed once per picture",
     )
-    matching: Literal["multi_head", "mean", "best_token", "combiner", "sum", "text_only", "image_only"] = (
-        Field(
-            "multi_head",
-            description="what queries and candidates are compared by: FashionBLIP-2's own or, to compare, "
-            "CoVR-2's mean, SPRC's best token, CLIP4Cir's combiner, its plain sum, one side alone",
-        )
+    matching: Literal[
+        "anchored", "multi_head", "mean", "best_token", "combiner", "sum", "text_only", "image_only"
+    ] = Field(
+        "anchored",
+        description="what queries and candidates are compared by: multi_head, the paper's; anchored, ours, "
+        "whose queries start at the sum of picture and text; or, to compare, CoVR-2's mean, SPRC's best "
+        "token, CLIP4Cir's combiner, its plain sum, one side alone",
     )
     num_match_tokens: int = Field(
         12, ge=1, description="n_t, rows of the matching output (12: a third party's reading of the paper)"

@@ -2,7 +2,8 @@
 
 Built from the modules of Hugging Face's `Blip2ForImageTextRetrieval`, under their names, so published
 checkpoints load as they are. The query side runs the Q-Former as BLIP-2's matching head does (query
-tokens and text in one sequence), the candidate side as its contrastive head does (query tokens only).
+tokens and text in one sequence), the candidate side as its contrastive head does (query tokens only). What
+vectors are made of these is in `facap.model.schemes`.
 
     >>> model = FashionBlip2.from_base(FashionBlip2Config())                  # doctest: +SKIP
     >>> query_BD = model.embed_query(pixels_BCHW, input_ids_BL, attention_mask_BL)
@@ -146,12 +147,22 @@ class FashionBlip2(nn.Module):
         self, pixels_BCHW: torch.Tensor, input_ids_BL: torch.Tensor, attention_mask_BL: torch.Tensor
     ) -> torch.Tensor:
         """Reference image and modification text -> unit vectors BD."""
-        image_BNE = self.encode_image(pixels_BCHW)
-        return self.matching.query(self, image_BNE, input_ids_BL, attention_mask_BL)
+        return self.query_vectors(self.encode_image(pixels_BCHW), input_ids_BL, attention_mask_BL)
 
     def embed_candidate(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Catalogue images -> unit vectors BD."""
-        return self.matching.candidate(self.candidate_states(self.encode_image(pixels_BCHW)))
+        return self.candidate_vectors(self.encode_image(pixels_BCHW))
+
+    def query_vectors(
+        self, image_BNE: torch.Tensor, input_ids_BL: torch.Tensor, attention_mask_BL: torch.Tensor
+    ) -> torch.Tensor:
+        """References' image states and modification texts -> unit vectors BD."""
+        alone_BQH = self.candidate_states(image_BNE) if self.matching.apart else None
+        return self.matching.query(self, image_BNE, input_ids_BL, attention_mask_BL, alone_BQH)
+
+    def candidate_vectors(self, image_BNE: torch.Tensor) -> torch.Tensor:
+        """Catalogue images' states -> unit vectors BD."""
+        return self.matching.candidate(self.candidate_states(image_BNE))
 
     def forward(
         self,
@@ -162,16 +173,21 @@ class FashionBlip2(nn.Module):
         attention_mask_BL: torch.Tensor,
         below_trunk: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One pass for training: every distinct image once through the encoder.
+        """One pass for training: every distinct image once through the encoder and, apart, the Q-Former.
 
         `images` are pixels UCHW, or trunk outputs UNE with `below_trunk=False`; the two index
         vectors say which of the U images each query and each candidate shows.
         Returns (query BD, candidate GD, temperature of one element).
         """
         image_UNE = self.from_trunk(self.trunk(images) if below_trunk else images)
-        query = self.matching.query(self, image_UNE[query_images_B], input_ids_BL, attention_mask_BL)
-        candidate = self.matching.candidate(self.candidate_states(image_UNE[candidate_images_G]))
-        return query, candidate, self.temperature()
+        image_BNE = image_UNE[query_images_B]
+        if self.matching.apart:
+            states_UQH = self.candidate_states(image_UNE)
+            states_GQH, alone_BQH = states_UQH[candidate_images_G], states_UQH[query_images_B]
+        else:
+            states_GQH, alone_BQH = self.candidate_states(image_UNE[candidate_images_G]), None
+        query = self.matching.query(self, image_BNE, input_ids_BL, attention_mask_BL, alone_BQH)
+        return query, self.matching.candidate(states_GQH), self.temperature()
 
     def train(self, mode: bool = True) -> "FashionBlip2":
         """As usual, but the frozen image encoder stays in evaluation mode (no dropout)."""

@@ -46,21 +46,28 @@ class Matching(nn.Module):
             self.tokens.linear.weight.copy_(group_average(num_queries, num_tokens))
             nn.init.orthogonal_(self.channels.linear.weight)
 
-    def start_from(self, projection_PH: torch.Tensor) -> None:
-        """Starts channel mixing at the principal directions of the base's own image projection.
+    def start_from(self, projection: nn.Linear) -> torch.Tensor:
+        """Starts channel mixing at the principal directions of the base's own image projection, H -> P.
 
         For the same d_c numbers they keep the most of BLIP-2's inner products; directions beyond
-        those that the projection has stay orthogonal random ones.
+        those that the projection has stay orthogonal random ones. Returns the directions as rows of P
+        channels, as many as are kept.
         """
-        _, values, right = torch.linalg.svd(projection_PH.float(), full_matrices=False)
-        weight = self.channels.linear.weight
-        count = min(len(values), weight.shape[0])
+        left, values, _ = torch.linalg.svd(projection.weight.detach().float(), full_matrices=False)
+        linear = self.channels.linear
+        count = min(len(values), linear.out_features)
+        kept_KP = left.T[:count]
         with torch.no_grad():
-            weight[:count] = right[:count] * (values[:count] / values[0]).unsqueeze(1)
+            linear.weight[:count] = kept_KP @ projection.weight / values[0]
+            linear.bias[:count] = kept_KP @ projection.bias / values[0]
+        return kept_KP
+
+    def mix(self, x_BQH: torch.Tensor) -> torch.Tensor:
+        """Token mixing alone: n_q states -> n_t, BTH."""
+        return self.tokens(x_BQH.transpose(1, 2)).transpose(1, 2)
 
     def forward(self, x_BQH: torch.Tensor) -> torch.Tensor:
-        mixed_BTH = self.tokens(x_BQH.transpose(1, 2)).transpose(1, 2)
-        return unit(self.channels(mixed_BTH))
+        return unit(self.channels(self.mix(x_BQH)))
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:

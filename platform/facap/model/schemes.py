@@ -1,10 +1,14 @@
 """How states become vectors: FashionBLIP-2's own matching, and those of others to compare it with.
 
 All start from BLIP-2's modules and are trained by the same trainer; a scheme is what a query's and a
-candidate's vectors are made of: `query(model, image_BNE, ids_BL, mask_BL)`, `candidate(states_GQH)`, and
-`dim`, the numbers of a candidate's vector. Scores are those of `facap.model.matching.scores`.
+candidate's vectors are made of: `query(model, image_BNE, ids_BL, mask_BL, alone_BQH)`,
+`candidate(states_GQH)`, and `dim`, the numbers of a candidate's vector. `alone_BQH` are the candidate states
+of the query's picture, which a scheme is given if it is `apart`. Scores are those of
+`facap.model.matching.scores`.
 
-- "multi_head": FashionBLIP-2's, see `facap.model.matching`.
+- "multi_head": the paper's, see `facap.model.matching`.
+- "anchored": the same candidates; a query starts at the sum of picture and text, which BLIP-2 has aligned,
+  and learns what reading both together adds. Ours, and the default.
 - "mean": one vector a side, the mean of the projected query tokens (CoVR-2, Ventura et al. 2024).
 - "best_token": a query is one sentence token, which is read after the query tokens of picture and text have
   been put before the text once more; a candidate keeps its query tokens, and the best of them counts (SPRC,
@@ -32,6 +36,8 @@ def build_scheme(base: Any, config: FashionBlip2Config) -> nn.Module:
     """The scheme that the settings name, started from the base's own projections."""
     if config.matching == "multi_head":
         return MultiHead(base, config)
+    if config.matching == "anchored":
+        return Anchored(base, config)
     if config.matching == "mean":
         return Mean(base)
     if config.matching == "best_token":
@@ -40,7 +46,9 @@ def build_scheme(base: Any, config: FashionBlip2Config) -> nn.Module:
 
 
 class MultiHead(Matching):
-    """FashionBLIP-2: n_t vectors of d_c channels in one row, as `flatten` puts them."""
+    """The paper's: n_t vectors of d_c channels in one row, as `flatten` puts them."""
+
+    apart = False
 
     def __init__(self, base: Any, config: FashionBlip2Config) -> None:
         super().__init__(
@@ -50,11 +58,16 @@ class MultiHead(Matching):
             dim=config.match_dim,
             mixer=config.mixer,
         )
-        self.start_from(base.vision_projection.weight.detach())
+        self.start_from(base.vision_projection)
         self.dim = config.num_match_tokens * config.match_dim
 
     def query(
-        self, model: "FashionBlip2", image_BNE: torch.Tensor, ids_BL: torch.Tensor, mask_BL: torch.Tensor
+        self,
+        model: "FashionBlip2",
+        image_BNE: torch.Tensor,
+        ids_BL: torch.Tensor,
+        mask_BL: torch.Tensor,
+        alone_BQH: torch.Tensor | None,
     ) -> torch.Tensor:
         return flatten(self(model.query_states(image_BNE, ids_BL, mask_BL)))
 
@@ -62,8 +75,50 @@ class MultiHead(Matching):
         return flatten(self(states_GQH))
 
 
+class Anchored(MultiHead):
+    """Row t of a query: (1 - s_t) picture_t + s_t text + A(both_t), at unit length.
+
+    picture_t is the row that the reference would have as a candidate, `text` the text's [CLS] in the same
+    channels, both_t the t-th mixture of the query tokens that read picture and text together. The share s_t
+    is learnt of both_t and starts at a half, A at zero: so training starts at BLIP-2's own sum. The form is
+    that of CLIP4Cir's combiner, for each match token, with joint reading where that has a network.
+    """
+
+    apart = True
+
+    def __init__(self, base: Any, config: FashionBlip2Config) -> None:
+        super().__init__(base, config)
+        width, dim = base.config.qformer_config.hidden_size, config.match_dim
+        self.text, self.addition = (nn.Linear(width, dim) for _ in range(2))
+        self.share = nn.Linear(width, 1)
+        for linear in (self.text, self.share, self.addition):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        kept_KP = self.start_from(base.vision_projection)
+        with torch.no_grad():
+            self.text.weight[: len(kept_KP)] = kept_KP @ base.text_projection.weight
+            self.text.bias[: len(kept_KP)] = kept_KP @ base.text_projection.bias
+
+    def query(
+        self,
+        model: "FashionBlip2",
+        image_BNE: torch.Tensor,
+        ids_BL: torch.Tensor,
+        mask_BL: torch.Tensor,
+        alone_BQH: torch.Tensor | None,
+    ) -> torch.Tensor:
+        assert alone_BQH is not None
+        both_BTH = self.mix(model.query_states(image_BNE, ids_BL, mask_BL))
+        text_B1C = unit(self.text(model.text_state(ids_BL, mask_BL))).unsqueeze(1)
+        share_BT1 = torch.sigmoid(self.share(both_BTH))
+        rows_BTC = torch.lerp(self(alone_BQH), text_B1C, share_BT1.to(text_B1C.dtype))
+        return flatten(unit(rows_BTC + self.addition(both_BTH)))
+
+
 class Mean(nn.Module):
     """The mean of the query tokens, as BLIP-2's image projection shows them; P channels."""
+
+    apart = False
 
     def __init__(self, base: Any) -> None:
         super().__init__()
@@ -71,7 +126,12 @@ class Mean(nn.Module):
         self.dim = self.vision_projection.out_features
 
     def query(
-        self, model: "FashionBlip2", image_BNE: torch.Tensor, ids_BL: torch.Tensor, mask_BL: torch.Tensor
+        self,
+        model: "FashionBlip2",
+        image_BNE: torch.Tensor,
+        ids_BL: torch.Tensor,
+        mask_BL: torch.Tensor,
+        alone_BQH: torch.Tensor | None,
     ) -> torch.Tensor:
         return self.candidate(model.query_states(image_BNE, ids_BL, mask_BL))
 
@@ -83,13 +143,20 @@ class Mean(nn.Module):
 class BestToken(nn.Module):
     """A sentence token against each of a candidate's query tokens; P and Q * P channels."""
 
+    apart = False
+
     def __init__(self, base: Any) -> None:
         super().__init__()
         self.vision_projection, self.text_projection = base.vision_projection, base.text_projection
         self.dim = base.config.num_query_tokens * self.vision_projection.out_features
 
     def query(
-        self, model: "FashionBlip2", image_BNE: torch.Tensor, ids_BL: torch.Tensor, mask_BL: torch.Tensor
+        self,
+        model: "FashionBlip2",
+        image_BNE: torch.Tensor,
+        ids_BL: torch.Tensor,
+        mask_BL: torch.Tensor,
+        alone_BQH: torch.Tensor | None,
     ) -> torch.Tensor:
         prompt_BQH = model.query_states(image_BNE, ids_BL, mask_BL)
         sentence_BH = model.text_state(ids_BL, mask_BL, prompt_BQH)
@@ -105,20 +172,26 @@ class Composed(Mean):
     def __init__(self, base: Any, kind: str) -> None:
         super().__init__(base)
         self.kind = kind
+        self.apart = kind != "text_only"
         if kind != "image_only":
             self.text_projection = base.text_projection
         if kind == "combiner":
             self.combiner = Combiner(self.dim)
 
     def query(
-        self, model: "FashionBlip2", image_BNE: torch.Tensor, ids_BL: torch.Tensor, mask_BL: torch.Tensor
+        self,
+        model: "FashionBlip2",
+        image_BNE: torch.Tensor,
+        ids_BL: torch.Tensor,
+        mask_BL: torch.Tensor,
+        alone_BQH: torch.Tensor | None,
     ) -> torch.Tensor:
-        if self.kind == "image_only":
-            return self.candidate(model.candidate_states(image_BNE))
+        if alone_BQH is not None and self.kind == "image_only":
+            return self.candidate(alone_BQH)
         text_BP = unit(self.text_projection(model.text_state(ids_BL, mask_BL)))
-        if self.kind == "text_only":
+        if alone_BQH is None:
             return text_BP
-        image_BP = self.candidate(model.candidate_states(image_BNE))
+        image_BP = self.candidate(alone_BQH)
         if self.kind == "combiner":
             return unit(self.combiner(image_BP, text_BP))
         return unit(image_BP + text_BP)

@@ -72,7 +72,7 @@ def embedded_gallery(loop: Loop) -> np.ndarray:
     candidate = []
     for start in range(0, len(places), 64):
         states = model.from_trunk(held.inputs(places[start : start + 64]))
-        candidate.append(model.matching.candidate(model.candidate_states(states)))
+        candidate.append(model.candidate_vectors(states))
     return torch.cat(candidate).numpy()
 
 
@@ -87,7 +87,7 @@ def found_within_10(loop: Loop, gallery: np.ndarray, rows: pa.Table) -> list[int
     for start in range(0, len(references), 64):
         ids, mask = loop.tokens(said["modification"][start : start + 64])
         states = model.from_trunk(held.inputs(references[start : start + 64]))
-        query.append(model.matching.query(model, states, ids, mask))
+        query.append(model.query_vectors(states, ids, mask))
     found = find(torch.cat(query).numpy(), gallery, np.array(references), np.array(targets))
     return [int(rank <= AT) for rank in found.ranks]
 

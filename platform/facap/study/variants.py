@@ -10,7 +10,7 @@ from typing import Any, Literal
 from facap.model.config import FashionBlip2Config
 
 Texts = Literal["fine", "coarse"]
-MODEL, CHAMPION = "fashionblip2", "champion"
+MODEL, CHAMPION, PAPER = "fashionblip2", "champion", "multi_head"
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,21 @@ class Claim:
     texts: Texts = "fine"
 
 
+def _paper(tokens: int, channels: int) -> dict[str, Any]:
+    return {"matching": PAPER, "num_match_tokens": tokens, "match_dim": channels}
+
+
 VARIANTS: dict[str, Variant] = {
-    MODEL: Variant("multi-head matching, 12 tokens of 64 channels; adapters; detailed texts", group="ours"),
+    MODEL: Variant(
+        "anchored multi-head matching, 12 tokens of 64 channels; adapters; detailed texts", group="ours"
+    ),
     CHAMPION: Variant(
         "the same, trained four times as long: no part of the comparison", longer=4, group="ours"
     ),
-    "one_vector": Variant(
-        "one token of 768 channels", {"num_match_tokens": 1, "match_dim": 768}, group="heads"
-    ),
-    "heads_4": Variant("4 tokens of 192 channels", {"num_match_tokens": 4, "match_dim": 192}, group="heads"),
-    "heads_16": Variant("16 tokens of 48 channels", {"num_match_tokens": 16, "match_dim": 48}, group="heads"),
+    PAPER: Variant("multi-head matching as in the paper, queries not anchored", {"matching": PAPER}),
+    "one_vector": Variant("the paper's, one token of 768 channels", _paper(1, 768), group="heads"),
+    "heads_4": Variant("the paper's, 4 tokens of 192 channels", _paper(4, 192), group="heads"),
+    "heads_16": Variant("the paper's, 16 tokens of 48 channels", _paper(16, 48), group="heads"),
     "mean": Variant("the mean of the query tokens (CoVR-2)", {"matching": "mean"}),
     "best_token": Variant("the best of the query tokens (SPRC)", {"matching": "best_token"}),
     "combiner": Variant("picture and text apart, joined by a network (CLIP4Cir)", {"matching": "combiner"}),
@@ -74,11 +79,14 @@ CLAIMS = (
     Claim("Detailed texts teach more than short ones", MODEL, "coarse"),
     Claim("Adapters in the image encoder help", MODEL, "no_adapters"),
     Claim("Adapters are better than LoRA", MODEL, "lora"),
-    Claim("Several matching tokens are better than one vector", MODEL, "one_vector"),
-    Claim("Multi-head matching is better than the mean of tokens", MODEL, "mean"),
-    Claim("Multi-head matching is better than the best of the tokens", MODEL, "best_token"),
-    Claim("It is better than joining picture and text afterwards", MODEL, "combiner"),
-    Claim("It is better than their sum", MODEL, "sum"),
+    Claim("Several matching tokens are better than one vector", PAPER, "one_vector"),
+    Claim("Multi-head matching is better than the mean of tokens", PAPER, "mean"),
+    Claim("Multi-head matching is better than the best of the tokens", PAPER, "best_token"),
+    Claim("Multi-head matching is better than joining picture and text afterwards", PAPER, "combiner"),
+    Claim("Multi-head matching is better than a sum of picture and text", PAPER, "sum"),
+    Claim("Anchored queries, ours, are better than the paper's", MODEL, PAPER),
+    Claim("Anchored queries are better than joining picture and text afterwards", MODEL, "combiner"),
+    Claim("Anchored queries are better with short texts, too", MODEL, "combiner", "coarse"),
     Claim("Leaving shared targets out of the negatives helps", MODEL, "mask_off"),
     Claim("More triplets help", MODEL, "half"),
 )
