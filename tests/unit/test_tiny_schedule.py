@@ -6,6 +6,7 @@ import torch
 from facap.model import tiny
 from facap.tiny.retrieval import hard_negatives
 from facap.tiny.schedule import Muon
+from facap.tiny.writer import push_apart
 
 
 @pytest.mark.parametrize("shape", [(40, 64), (64, 40), (32, 32)])
@@ -31,6 +32,24 @@ def test_every_text_comes_back_to_the_letter() -> None:
     tokenizer = tiny.build_speaker_tokenizer(texts * 20)
     for text in [*texts, ' Ünknown "words", {braces}\n and  blanks ']:
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_words_that_became_alike_are_pushed_apart_and_no_others() -> None:
+    torch.manual_seed(0)
+    materials, sleeves = ["cotton", "denim", "leather", "satin", "knit"], ["sleeveless", "short", "puff"]
+    tokenizer = tiny.build_tokenizer([" ".join(materials + sleeves)] * 5, add_special=False)
+    model = tiny.build_writer(tokenizer)
+    weight = model.get_input_embeddings().weight
+    ids = [tokenizer(word)["input_ids"][0] for word in materials]
+    with torch.no_grad():
+        weight[ids] = weight[ids[0]] + 0.001 * torch.randn(len(ids), weight.shape[1])
+    before = weight.detach().clone()
+    assert push_apart(model, tokenizer) == ["material"]
+    moved = (weight.detach() - before).norm(dim=-1)
+    length = before[ids].norm(dim=-1).mean().expand(len(ids))
+    torch.testing.assert_close(moved[ids], length, rtol=1e-3, atol=0)
+    assert torch.count_nonzero(moved) == len(ids)
+    assert push_apart(model, tokenizer) == []
 
 
 def test_hard_negatives_are_wrong_and_mostly_near_misses() -> None:

@@ -10,15 +10,41 @@ from itertools import islice
 from typing import Any, cast
 
 import torch
+from torch.nn.functional import normalize
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from facap.catalog import wording
-from facap.catalog.garments import changes
+from facap.catalog.garments import ATTRIBUTES, changes
 from facap.catalog.wording import STYLES
 from facap.tiny.samples import PROMPTS, PromptOf, pairs
 from facap.tiny.schedule import Trainer
 
 IGNORED = -100  # the label that cross-entropy leaves out
+ALIKE = 0.8  # mean cosine from which on an attribute's words are no longer told from one another
+
+
+@torch.no_grad()
+def push_apart(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Adds a random vector of their mean length to words of one attribute that have become alike.
+
+    Embeddings are tied to the output layer: words that cannot be predicted yet are pulled together there, and
+    what is the same cannot be told apart in the prompt either, so the loss stays where it is. Returns the
+    attributes.
+    """
+    weight = model.get_input_embeddings().weight
+    found = []
+    for name, values in ATTRIBUTES.items():
+        split = [tokenizer(value)["input_ids"] for value in values]
+        ids = sorted({word[0] for word in split if len(word) == 1} - {tokenizer.unk_token_id})
+        if len(ids) < 2:
+            continue
+        directions = normalize(weight[ids].float(), dim=-1)
+        alike = (directions @ directions.T).fill_diagonal_(0).sum() / (len(ids) * (len(ids) - 1))
+        if alike > ALIKE:
+            length = weight[ids].norm(dim=-1).mean()
+            weight[ids] += length * normalize(torch.randn_like(weight[ids]), dim=-1)
+            found.append(name)
+    return found
 
 
 def batch(
@@ -49,6 +75,8 @@ def train(
 ) -> None:
     """Trains `model` in place for `steps` batches of fresh pairs, half told by captions and half by tags."""
     torch.manual_seed(seed)
+    if found := push_apart(model, tokenizer):
+        print(f"writer: pushed apart the words of {', '.join(found)}", flush=True)
     stream = pairs(seed, material=material)
     trainer = Trainer("writer", model, steps, scale)
     told_by = list(PROMPTS.values())
