@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
 from transformers import Blip2ForImageTextRetrieval
@@ -19,7 +20,7 @@ from facap.model.config import FashionBlip2Config
 from facap.model.encoder import Encoder
 from facap.model.fashionblip2 import FashionBlip2
 from facap.model.matching import group_average
-from facap.model.saved import load_pretrained, save_pretrained
+from facap.model.saved import from_pretrained, load_pretrained, save_pretrained
 from facap.model.text import Tokens
 from tests.blip2 import BERT_BASE, TEXTS, VIT_G, save_base, settings
 
@@ -70,6 +71,20 @@ def test_starts_at_blip2_with_the_shape_of_vit_g(tmp_path: Path) -> None:
     hf = Blip2ForImageTextRetrieval.from_pretrained(tmp_path).eval()
     model = FashionBlip2.from_base(settings(tmp_path, adapter_blocks=None)).eval()
     assert_starts_at_blip2(model, hf, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_published_checkpoint_loads_by_name_where_its_weights_are() -> None:
+    name = "Salesforce/blip2-itm-vit-g"
+    if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        pytest.skip(f"{name} is not in this machine's cache of checkpoints (5 GB)")
+    model, tokens = from_pretrained(name, adapter_blocks=None, match_dim=256)
+    pixels = torch.randn(1, 3, model.image_px, model.image_px)
+    with torch.inference_mode():
+        query = model.embed_query(pixels, *tokens(["in navy and without sleeves"]))
+        candidate = model.embed_candidate(pixels)
+    assert query.shape == candidate.shape == (1, 12 * 256)
+    torch.testing.assert_close(query.norm(dim=1), torch.ones(1))
 
 
 def test_padding_changes_nothing(base_folder: Path) -> None:
