@@ -7,8 +7,9 @@ over the mean of those of `LLM.generate` on the same pictures just before and ju
 not equally fast all the time (raw_captions.py). `engine_busy`: how much of its one core
 the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
 quickstart.py. `..._verified`: of the texts that verification by all views of the products confirms.
-`..._one_stage`: no captions, the writer gets tags alone (how much it was taught those is on its card);
-precision and recall are of the tags.
+`..._one_stage`: no captions, the writer gets tags alone, which it was taught as much as captions; precision
+and recall are of the tags. `r10_one_stage`, `r10_two_stage`: training on as many triplets of either, tested
+on the same queries, whose texts are the renderer's own.
 `corruption_auroc`: verification against texts that were made wrong. `r10_...`: training on those, with and
 without the filter, see verify.py.
 """
@@ -16,6 +17,7 @@ without the filter, see verify.py.
 import argparse
 import itertools
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -32,7 +34,9 @@ from benchmarks.quickstart import caption_truth, garments, text_truth
 from facap.annotate import taxonomy
 from facap.catalog import wording
 from facap.progress import Progress, StageReport
+from facap.schemas import OK, TRIPLETS, from_rows
 from facap.store import Store
+from facap.study.drawn import fine
 from jobs.job_runner import run_jobs
 from jobs.job_settings import Settings
 from jobs.quickstart import STAGES
@@ -162,6 +166,34 @@ def one_stage(store: Store, folder: Path) -> dict[str, Any]:
     return {f"{name}_one_stage": value for name, value in figures.items()}
 
 
+def stages_compared(store: Store, tagged: Store, folder: Path) -> dict[str, Any]:
+    """R@10 after equal trainings on the texts of `store`, from captions, and of `tagged`, from tags."""
+    folder.mkdir()
+    known, rng = garments(store), random.Random(0)
+    made = {"two_stage": usable(store), "one_stage": usable(tagged)}
+    test = [row for row in made["two_stage"] if row["split"] == "test"]
+    for row in test:
+        row["modification"] = fine(rng, known[row["reference_id"]], known[row["target_id"]])
+    learnt = {name: [row for row in rows if row["split"] != "test"] for name, rows in made.items()}
+    count = min(len(rows) for rows in learnt.values())
+    figures: dict[str, Any] = {"triplets_each": count}
+    for name, rows in learnt.items():
+        (folder / name).mkdir()
+        own = verify.prepare(store, folder / name)
+        stage = own.stage("triplets", TRIPLETS, f"compared-{name}")
+        stage.write(from_rows(random.Random(0).sample(rows, count) + test, TRIPLETS))
+        stage.commit(config={"count": count}, inputs={"triplets": store.fingerprint("triplets")})
+        verify.job(own, "train_fashionblip2")
+        verify.job(own, "evaluate_model")
+        figures |= verify.recall(own, name)
+    return figures
+
+
+def usable(store: Store) -> list[dict[str, Any]]:
+    """Triplets with a text."""
+    return [row for row in store.read("triplets").to_pylist() if row["status"] == OK]
+
+
 def tag_truth(store: Store) -> dict[str, float]:
     """Precision and recall of the attributes that captions come with; truth is read out of true captions."""
     words, known = taxonomy.load(), garments(store)
@@ -196,7 +228,7 @@ def main() -> None:
         "--training",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="train on corrupted and filtered texts as well, ten minutes of the twenty",
+        help="train on corrupted and filtered, one-stage and two-stage texts as well, half of the time",
     )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="facap-bench-") as folder, EngineWatch() as watch:
@@ -217,6 +249,11 @@ def main() -> None:
             **verified(store),
             **speed(store, watch, raw),
             **one_stage(store, Path(folder) / "one-stage"),
+            **(
+                stages_compared(store, Store(f"{folder}/one-stage"), Path(folder) / "compared")
+                if given.training
+                else {}
+            ),
             **corruption(store, Path(folder) / "corrupted", given.training),
             "caption_seconds": captions.extra["usage"]["seconds"],
             "caption_tokens_per_s": captions.extra["usage"]["tokens_per_s"],
