@@ -68,7 +68,8 @@ def test_verdicts_by_hand() -> None:
     """Three queries of four are found, then two, one that is another, and all of those that a rival finds."""
     queries = 400
     hits = {
-        "fashionblip2": [1] * 300 + [0] * 100,
+        "multi_head": [1] * 300 + [0] * 100,
+        "fashionblip2": [1] * 390 + [0] * 10,
         "mean": [1] * 200 + [0] * 200,  # finds half of them: beaten for sure
         "sum": [0] * 100 + [1] * 300,  # finds as many, others
         "combiner": [1] * 350 + [0] * 50,
@@ -76,10 +77,16 @@ def test_verdicts_by_hand() -> None:
     }
     runs = {name: [{"fine": one, "coarse": one}] * 2 for name, one in hits.items()}
     figures = figures_of(runs, {"fine": [1] * queries, "coarse": [0] * queries})
-    verdicts = {claim["worse"]: claim["verdict"] for claim in figures["claims"]}
+    papers = [claim for claim in figures["claims"] if claim["better"] == "multi_head"]
+    verdicts = {claim["worse"]: claim["verdict"] for claim in papers}
     assert verdicts == {"mean": "confirmed", "sum": "unclear at this size", "combiner": "not confirmed"}
-    gains = {claim["worse"]: claim["gain"] for claim in figures["claims"]}
+    gains = {claim["worse"]: claim["gain"] for claim in papers}
     assert gains == {"mean": 0.25, "sum": 0, "combiner": -0.125}
+    ours = [claim for claim in figures["claims"] if claim["better"] == "fashionblip2"]
+    assert {claim["worse"]: claim["gain"] for claim in ours} == {
+        "multi_head": 0.225, "combiner": 0.1, "sum": 0.225,
+    }  # fmt: skip
+    assert all(claim["verdict"] == "confirmed" for claim in ours)
     assert (figures["r10_champion"], figures["r10_oracle"], figures["r10_oracle_coarse"]) == (0.95, 1, 0)
     assert (figures["best_baseline"], figures["r10_best_baseline"]) == ("combiner", 0.875)
     low, high = interval(np.array(hits["mean"], float))

@@ -86,6 +86,7 @@ CLAIMS = (
     Claim("Multi-head matching is better than a sum of picture and text", PAPER, "sum"),
     Claim("Anchored queries, ours, are better than the paper's", MODEL, PAPER),
     Claim("Anchored queries are better than joining picture and text afterwards", MODEL, "combiner"),
+    Claim("Anchored queries are better than a sum of picture and text", MODEL, "sum"),
     Claim("Anchored queries are better with short texts, too", MODEL, "combiner", "coarse"),
     Claim("Leaving shared targets out of the negatives helps", MODEL, "mask_off"),
     Claim("More triplets help", MODEL, "half"),
