@@ -5,7 +5,8 @@
 `throughput_ratio`: captions a second of the whole Ray Data stage, from its first written part to its last,
 over the mean of those of `LLM.generate` on the same pictures just before and just after it, as the machine is
 not equally fast all the time (raw_captions.py). `engine_busy`: how much of its one core
-the engine's process used in that time, 1 being never idle. Truth is what the demo's renderer knows, see
+the engine's process used in that time, 1 being never idle; `..._each_4_s`: the timeline of that and of the
+captions written. Truth is what the demo's renderer knows, see
 quickstart.py. `..._verified`: of the texts that verification by all views of the products confirms.
 `..._one_stage`: no captions, the writer gets tags alone, which it was taught as much as captions; precision
 and recall are of the tags. `r10_one_stage`, `r10_two_stage`: training on as many triplets of either, tested
@@ -69,6 +70,11 @@ class EngineWatch:
         (first, before), (last, after) = within[0], within[-1]
         return round((after - before) / (last - first), 3)
 
+    def timeline(self, start: float, end: float, seconds: float) -> list[float | None]:
+        """`busy` of every `seconds` between two moments."""
+        count = max(1, int((end - start) / seconds))
+        return [self.busy(start + i * seconds, start + (i + 1) * seconds) for i in range(count)]
+
     def _watch(self) -> None:
         while not self._done.wait(0.5):
             for process in psutil.Process().children(recursive=True):
@@ -127,6 +133,11 @@ def speed(store: Store, watch: EngineWatch, raw: BetweenRaw) -> dict[str, Any]:
         "throughput_ratio": round(stage_per_s / raw_per_s, 3),
         "answers_equal_to_raw": round(raw.equal(store), 4),
         "engine_busy": watch.busy(start, end),
+        "engine_busy_each_4_s": watch.timeline(start, end, 4),
+        "captions_written_each_4_s": [
+            sum(rows for when, rows in parts[1:] if start + at < when <= start + at + 4)
+            for at in range(0, int(end - start) - 3, 4)
+        ],
         "longest_gap_s": round(max(gaps), 2),
     }
 
