@@ -1,7 +1,9 @@
 """The captions of a workspace by vLLM alone: what the engine can do when nothing is around it.
 
-    $ python benchmarks/raw_captions.py WORKSPACE ANSWERS.json   # last line: {"rows": ..., "seconds": ...}
+    $ python benchmarks/raw_captions.py WORKSPACE ANSWERS.json in_process
+    {"rows": 3998, "seconds": 25.1}
 
+The engine is in this process, or in its own (`own_process`, vLLM's default).
 Pictures are decoded and prepared before the clock starts, and the engine has warmed up. Same model, prompt,
 sampling and engine settings as the stage. ANSWERS.json is made: image_id -> what the model wrote.
 """
@@ -28,6 +30,7 @@ def main() -> None:
     """Asks for the caption of every kept picture."""
     store, config = Store(sys.argv[1]), CaptionConfig()
     os.environ.update(environment(config))
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = {"in_process": "0", "own_process": "1"}[sys.argv[3]]
     from vllm import LLM, SamplingParams
 
     prompt = prompts.load(config.template)
