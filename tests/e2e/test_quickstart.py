@@ -31,8 +31,8 @@ SETTINGS = {
     "catalog.num_products": PRODUCTS,
     "crawl.batch_size": 64,
     "train.batch_size": 32,
-    "train.epochs": 2,
-    "train.checkpoint_every_steps": 4,
+    "train.epochs": 3,  # of four steps
+    "train.checkpoint_every_steps": 3,
     "evaluate.bootstrap_samples": 100,
     "registry.min_gain": -100.0,  # on so few pictures all are right; the later stages are to run all the same
     "serve_after": False,
@@ -59,7 +59,7 @@ def finished(workspace: Path, name: str) -> bool:
 
 
 def half_trained(workspace: Path) -> Callable[[], bool]:
-    """Whether Ray Train has noted a checkpoint, of which there are three."""
+    """Whether Ray Train has noted a checkpoint, of which there are five."""
     return lambda: any(workspace.glob("train-runs/*/checkpoint_manager_snapshot.json"))
 
 

@@ -1,19 +1,29 @@
-"""What FSDP makes of the gradients of several ranks; whole training runs are in the end-to-end test."""
+"""What FSDP makes of the gradients of several ranks, and what is kept of their records.
 
+Whole training runs are in the end-to-end test.
+"""
+
+import io
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
 from facap.model.fashionblip2 import FashionBlip2
 from facap.model.text import Tokens
+from facap.progress import Progress
+from facap.store import Store
+from facap.tracking import open_client
 from facap.train.config import TrainConfig
 from facap.train.loss import contrastive_loss, global_loss
 from facap.train.sharding import device_mesh, shard, whole
 from facap.train.step import Rows, backward
+from facap.train.tracking import Follower, TrainLog, open_run
 from tests.blip2 import TEXTS, save_base, settings
 
 pytestmark = pytest.mark.slow
@@ -95,3 +105,35 @@ def test_two_passes_over_sharded_ranks_give_the_gradients_of_one(tmp_path: Path)
     assert one.keys() == two.keys() and len(one) > 20
     for name, gradient in one.items():
         torch.testing.assert_close(two[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_what_a_killed_driver_had_not_read_is_kept_when_training_resumes(
+    ray_session: None, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    client = open_client(store, "")
+    run_id = open_run(client, "key", {})
+    actor: Any = TrainLog.remote()  # type: ignore[attr-defined]
+    log_file = tmp_path / "train.log"
+    follower = Follower(
+        actor, Progress("train", io.StringIO()), log_file, client, run_id, lambda queries: None
+    )  # type: ignore[arg-type,return-value]
+
+    def step(number: int) -> tuple[str, dict[str, Any]]:
+        known = dict.fromkeys(("temperature", "grad_norm", "samples_per_s", "data_share"), 0.5)
+        return "step", known | {"loss": number / 100, "step": number, "steps": 50, "epoch": 0}
+
+    epoch = ("epoch", {"loss": 0.3, "val_recall_at_10": 0.9, "epoch": 0, "step": 30})
+    for record in (step(10), step(20)):
+        ray.get(actor.add.remote(*record))
+    follower.poll()
+    told = {"records": [step(10), step(20), step(30), epoch]}
+    for record in (("resume", {"rank": 0, "step": 30}), ("retold", told), step(40)):
+        ray.get(actor.add.remote(*record))
+    follower.poll()
+    losses = client.get_metric_history(run_id, "loss")
+    assert sorted((entry.step, entry.value) for entry in losses) == [(n, n / 100) for n in (10, 20, 30, 40)]
+    assert [entry.step for entry in client.get_metric_history(run_id, "val_recall_at_10")] == [30]
+    lines = log_file.read_text().splitlines()
+    assert sum("epoch loss" in text for text in lines) == 1
+    assert sum("step 30/50" in text for text in lines) == 1 == sum("step 10/50" in text for text in lines)

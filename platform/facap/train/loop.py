@@ -10,7 +10,9 @@ import itertools
 import json
 import tempfile
 import time
+from collections import deque
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
@@ -33,6 +35,9 @@ from facap.train.tracking import RECALLS
 from facap.train.validation import validate
 
 SUMMARY = "training.json"  # beside the model, written last: its metrics, steps and ranks
+TOLD = "told.json"  # in rank 0's checkpoint: its last records, which a kill of the driver may have lost
+TOLD_RECORDS = 200
+Told = deque[tuple[str, dict[str, Any]]]
 
 
 def steps_per_epoch(rows: int, batch_size: int, ranks: int) -> tuple[int, int]:
@@ -74,11 +79,16 @@ def train_rank(job: dict[str, Any]) -> None:
     log.add.remote("start", start | {"pictures": len(pictures), "steps": steps, "batch": local})
 
     at = checkpoint.Position()
+    told: Told = deque(maxlen=TOLD_RECORDS)
     latest = ray.train.get_checkpoint()
     if latest is not None:
         with latest.as_directory() as folder:
             at = checkpoint.load(folder, model, optimizer)
+            if rank == 0 and (kept_records := Path(folder, TOLD)).exists():
+                told.extend((kind, values) for kind, values in json.loads(kept_records.read_text()))
         log.add.remote("resume", {"rank": rank, "step": at.step})
+        if rank == 0:
+            log.add.remote("retold", {"records": list(told)})
 
     metrics: dict[str, float] = {}
     while at.step < steps and not exhausted(at, config.patience * per_epoch):
@@ -96,9 +106,9 @@ def train_rank(job: dict[str, Any]) -> None:
             metrics["data_share"] = (waited + metrics.pop("data_s")) / seconds
             if rank == 0:
                 speed = {"samples_per_s": local * ranks / seconds, "step": at.step, "steps": steps}
-                log.add.remote("step", metrics | speed | {"epoch": epoch})
+                tell(log, told, "step", metrics | speed | {"epoch": epoch})
             if at.step % config.checkpoint_every_steps == 0 and at.step % per_epoch:
-                report(model, optimizer, at, metrics)
+                report(model, optimizer, at, metrics, told)
             began = time.perf_counter()
         assert at.step == (epoch + 1) * per_epoch, (rank, epoch, at, per_epoch)
         found = validate(model, pictures, tokens, val, local, config.precision, device)
@@ -107,9 +117,9 @@ def train_rank(job: dict[str, Any]) -> None:
         if config.keep == "best" and at.best_step == at.step:
             write_model(model, tokens, checkpoint.gather_trained(model), job["folder"], rank)
         if rank == 0:
-            log.add.remote("epoch", metrics | {"epoch": epoch, "step": at.step})
+            tell(log, told, "epoch", metrics | {"epoch": epoch, "step": at.step})
             log.add.remote("samples", {"step": at.step, "queries": found.samples})
-        report(model, optimizer, at, metrics)
+        report(model, optimizer, at, metrics, told)
 
     kept = {"kept_step": at.best_step} | ({"val_recall_at_10": at.best_recall} if val else {})
     if config.keep == "last" or not at.best_step:  # the latter: there is nothing to tell a better epoch by
@@ -130,11 +140,18 @@ def exhausted(at: checkpoint.Position, patience_steps: int) -> bool:
     return bool(patience_steps and at.rise_step and at.step - at.rise_step >= patience_steps)
 
 
+def tell(log: Any, told: Told, kind: str, values: dict[str, Any]) -> None:
+    """Sends a record and keeps it for the next checkpoints."""
+    log.add.remote(kind, values)
+    told.append((kind, values))
+
+
 def report(
     model: FashionBlip2,
     optimizer: torch.optim.Optimizer,
     at: checkpoint.Position,
     metrics: dict[str, float],
+    told: Told,
 ) -> None:
     """Hands Ray Train a sharded checkpoint; every rank calls it, each with a folder of its own.
 
@@ -142,6 +159,8 @@ def report(
     """
     folder = tempfile.mkdtemp(prefix="facap-checkpoint-")
     checkpoint.save(folder, model, optimizer, at)
+    if dist.get_rank() == 0:
+        Path(folder, TOLD).write_text(json.dumps(list(told)))
     ray.train.report(
         metrics | {"step": at.step},
         checkpoint=ray.train.Checkpoint.from_directory(folder),

@@ -1,8 +1,9 @@
 """From the ranks to the eyes: a small actor carries records to the driver, which shows and keeps them.
 
-Records are (kind, values): "start" and "resume" of each rank; "step", "epoch", "samples" and "done" of
-rank 0.
-The driver turns them into progress lines, <workspace>/logs/train.log and an MLflow run.
+Records are (kind, values): "start" and "resume" of each rank; "step", "epoch", "samples", "retold" and "done"
+of rank 0.
+The driver turns them into progress lines, <workspace>/logs/train.log and an MLflow run. What it had not read
+when it was killed is "retold": records that a checkpoint kept, of which those that lack are kept now.
 """
 
 import threading
@@ -104,11 +105,30 @@ class Follower:
             if values["queries"]:
                 picture = self.sheet(values["queries"])
                 self.client.log_image(self.run_id, picture, key="retrievals", step=values["step"])
-        records = [record for record in records if record[0] != "samples"]
+        retold = [tuple(one) for kind, values in records if kind == "retold" for one in values["records"]]
+        records = [record for record in records if record[0] not in ("samples", "retold")]
         for kind, values in records:
             self._show(kind, values)
+        self._keep(records)
+        if retold:
+            self._keep(self._lacking(retold))
+
+    def _keep(self, records: list[tuple[str, dict[str, Any]]]) -> None:
         self._write([r for r in records if r[0] != "step" or r[1]["step"] % LOG_EVERY_STEPS == 0])
         self._track(records)
+
+    def _lacking(self, records: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+        """Of these steps and epochs, those that MLflow does not know."""
+        known = {
+            name: {entry.step for entry in self.client.get_metric_history(self.run_id, name)}
+            for name in ("loss", *RECALLS)
+        }
+        named = {"step": "loss", "epoch": RECALLS[0]}
+        return [
+            (kind, values)
+            for kind, values in records
+            if named[kind] in values and values["step"] not in known[named[kind]]
+        ]
 
     def _show(self, kind: str, values: dict[str, Any]) -> None:
         if kind == "step":
