@@ -24,7 +24,7 @@ from facap.errors import ConfigError, ModelMissing
 from facap.model.adapters import insert_adapters
 from facap.model.checkpoints import resolve
 from facap.model.config import FashionBlip2Config
-from facap.model.schemes import build_scheme
+from facap.model.schemes import Asked, build_scheme
 
 TEMPERATURE_START = 0.07  # CLIP's and BLIP-2's
 TEMPERATURE_RANGE = (0.01, 0.5)  # of the contrastive softmax; CLIP clamps at 0.01 too
@@ -158,7 +158,7 @@ class FashionBlip2(nn.Module):
     ) -> torch.Tensor:
         """References' image states and modification texts -> unit vectors BD."""
         alone_BQH = self.candidate_states(image_BNE) if self.matching.apart else None
-        return self.matching.query(self, image_BNE, input_ids_BL, attention_mask_BL, alone_BQH)
+        return self.matching.query(self, Asked(image_BNE, input_ids_BL, attention_mask_BL, alone_BQH))
 
     def candidate_vectors(self, image_BNE: torch.Tensor) -> torch.Tensor:
         """Catalogue images' states -> unit vectors BD."""
@@ -186,7 +186,7 @@ class FashionBlip2(nn.Module):
             states_GQH, alone_BQH = states_UQH[candidate_images_G], states_UQH[query_images_B]
         else:
             states_GQH, alone_BQH = self.candidate_states(image_UNE[candidate_images_G]), None
-        query = self.matching.query(self, image_BNE, input_ids_BL, attention_mask_BL, alone_BQH)
+        query = self.matching.query(self, Asked(image_BNE, input_ids_BL, attention_mask_BL, alone_BQH))
         return query, self.matching.candidate(states_GQH), self.temperature()
 
     def train(self, mode: bool = True) -> "FashionBlip2":

@@ -1,10 +1,8 @@
 """How states become vectors: FashionBLIP-2's own matching, and those of others to compare it with.
 
 All start from BLIP-2's modules and are trained by the same trainer; a scheme is what a query's and a
-candidate's vectors are made of: `query(model, image_BNE, ids_BL, mask_BL, alone_BQH)`,
-`candidate(states_GQH)`, and `dim`, the numbers of a candidate's vector. `alone_BQH` are the candidate states
-of the query's picture, which a scheme is given if it is `apart`. Scores are those of
-`facap.model.matching.scores`.
+candidate's vectors are made of: `query(model, asked)`, `candidate(states_GQH)`, and `dim`, the numbers of a
+candidate's vector. Scores are those of `facap.model.matching.scores`.
 
 - "multi_head": the paper's, see `facap.model.matching`.
 - "anchored": the same candidates; a query starts at the sum of picture and text, which BLIP-2 has aligned,
@@ -20,7 +18,7 @@ Shapes: B queries, G candidates, N patches + 1, E encoder channels, L text token
 channels, P channels of BLIP-2's projections (256 in the published checkpoints).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -30,6 +28,15 @@ from facap.model.matching import Matching, flatten, unit
 
 if TYPE_CHECKING:
     from facap.model.fashionblip2 import FashionBlip2
+
+
+class Asked(NamedTuple):
+    """What B queries are made of."""
+
+    image_BNE: torch.Tensor  # states of the references
+    ids_BL: torch.Tensor
+    mask_BL: torch.Tensor
+    alone_BQH: torch.Tensor | None  # candidate states of the references, for a scheme that is `apart`
 
 
 def build_scheme(base: Any, config: FashionBlip2Config) -> nn.Module:
@@ -61,15 +68,8 @@ class MultiHead(Matching):
         self.start_from(base.vision_projection)
         self.dim = config.num_match_tokens * config.match_dim
 
-    def query(
-        self,
-        model: "FashionBlip2",
-        image_BNE: torch.Tensor,
-        ids_BL: torch.Tensor,
-        mask_BL: torch.Tensor,
-        alone_BQH: torch.Tensor | None,
-    ) -> torch.Tensor:
-        return flatten(self(model.query_states(image_BNE, ids_BL, mask_BL)))
+    def query(self, model: "FashionBlip2", asked: Asked) -> torch.Tensor:
+        return flatten(self(model.query_states(asked.image_BNE, asked.ids_BL, asked.mask_BL)))
 
     def candidate(self, states_GQH: torch.Tensor) -> torch.Tensor:
         return flatten(self(states_GQH))
@@ -99,19 +99,12 @@ class Anchored(MultiHead):
             self.text.weight[: len(kept_KP)] = kept_KP @ base.text_projection.weight
             self.text.bias[: len(kept_KP)] = kept_KP @ base.text_projection.bias
 
-    def query(
-        self,
-        model: "FashionBlip2",
-        image_BNE: torch.Tensor,
-        ids_BL: torch.Tensor,
-        mask_BL: torch.Tensor,
-        alone_BQH: torch.Tensor | None,
-    ) -> torch.Tensor:
-        assert alone_BQH is not None
-        both_BTH = self.mix(model.query_states(image_BNE, ids_BL, mask_BL))
-        text_B1C = unit(self.text(model.text_state(ids_BL, mask_BL))).unsqueeze(1)
+    def query(self, model: "FashionBlip2", asked: Asked) -> torch.Tensor:
+        assert asked.alone_BQH is not None
+        both_BTH = self.mix(model.query_states(asked.image_BNE, asked.ids_BL, asked.mask_BL))
+        text_B1C = unit(self.text(model.text_state(asked.ids_BL, asked.mask_BL))).unsqueeze(1)
         share_BT1 = torch.sigmoid(self.share(both_BTH))
-        rows_BTC = torch.lerp(self(alone_BQH), text_B1C, share_BT1.to(text_B1C.dtype))
+        rows_BTC = torch.lerp(self(asked.alone_BQH), text_B1C, share_BT1.to(text_B1C.dtype))
         return flatten(unit(rows_BTC + self.addition(both_BTH)))
 
 
@@ -125,15 +118,8 @@ class Mean(nn.Module):
         self.vision_projection = base.vision_projection
         self.dim = self.vision_projection.out_features
 
-    def query(
-        self,
-        model: "FashionBlip2",
-        image_BNE: torch.Tensor,
-        ids_BL: torch.Tensor,
-        mask_BL: torch.Tensor,
-        alone_BQH: torch.Tensor | None,
-    ) -> torch.Tensor:
-        return self.candidate(model.query_states(image_BNE, ids_BL, mask_BL))
+    def query(self, model: "FashionBlip2", asked: Asked) -> torch.Tensor:
+        return self.candidate(model.query_states(asked.image_BNE, asked.ids_BL, asked.mask_BL))
 
     def candidate(self, states_GQH: torch.Tensor) -> torch.Tensor:
         tokens_GQP = unit(self.vision_projection(states_GQH))
@@ -150,16 +136,9 @@ class BestToken(nn.Module):
         self.vision_projection, self.text_projection = base.vision_projection, base.text_projection
         self.dim = base.config.num_query_tokens * self.vision_projection.out_features
 
-    def query(
-        self,
-        model: "FashionBlip2",
-        image_BNE: torch.Tensor,
-        ids_BL: torch.Tensor,
-        mask_BL: torch.Tensor,
-        alone_BQH: torch.Tensor | None,
-    ) -> torch.Tensor:
-        prompt_BQH = model.query_states(image_BNE, ids_BL, mask_BL)
-        sentence_BH = model.text_state(ids_BL, mask_BL, prompt_BQH)
+    def query(self, model: "FashionBlip2", asked: Asked) -> torch.Tensor:
+        prompt_BQH = model.query_states(asked.image_BNE, asked.ids_BL, asked.mask_BL)
+        sentence_BH = model.text_state(asked.ids_BL, asked.mask_BL, prompt_BQH)
         return unit(self.text_projection(sentence_BH))
 
     def candidate(self, states_GQH: torch.Tensor) -> torch.Tensor:
@@ -178,20 +157,13 @@ class Composed(Mean):
         if kind == "combiner":
             self.combiner = Combiner(self.dim)
 
-    def query(
-        self,
-        model: "FashionBlip2",
-        image_BNE: torch.Tensor,
-        ids_BL: torch.Tensor,
-        mask_BL: torch.Tensor,
-        alone_BQH: torch.Tensor | None,
-    ) -> torch.Tensor:
-        if alone_BQH is not None and self.kind == "image_only":
-            return self.candidate(alone_BQH)
-        text_BP = unit(self.text_projection(model.text_state(ids_BL, mask_BL)))
-        if alone_BQH is None:
+    def query(self, model: "FashionBlip2", asked: Asked) -> torch.Tensor:
+        if asked.alone_BQH is not None and self.kind == "image_only":
+            return self.candidate(asked.alone_BQH)
+        text_BP = unit(self.text_projection(model.text_state(asked.ids_BL, asked.mask_BL)))
+        if asked.alone_BQH is None:
             return text_BP
-        image_BP = self.candidate(alone_BQH)
+        image_BP = self.candidate(asked.alone_BQH)
         if self.kind == "combiner":
             return unit(self.combiner(image_BP, text_BP))
         return unit(image_BP + text_BP)
