@@ -242,40 +242,43 @@ class Stage:
         table = conform(table, self.schema)
         if "status" not in table.column_names:
             self._write_part("part", table)
-            return Counter({OK: table.num_rows})
+            return _statuses(table)
         ok = pc.equal(table.column("status"), OK)
         self._write_part("part", table.filter(ok))
         self._write_part("failed", table.filter(pc.invert(ok)))
-        return Counter(table.column("status").to_pylist())
+        return _statuses(table)
 
     def replace(self, part: str, table: pa.Table) -> None:
         """Writes `table` in the place of the part named `part`, atomically."""
         assert self.schema is not None
         self._put(f"{self._dir}/{part}", conform(table, self.schema))
 
-    def drop_repeated(self) -> list[str]:
-        """Keeps one row a key, a good one if there is one; returns the parts that hold them.
+    def drop_repeated(self) -> tuple[list[str], Counter]:
+        """Keeps one row a key, a good one if there is one; returns the parts that hold them, rows by status.
 
         A task that is run again may split its rows otherwise, and a worker that outlives a killed
         run may write rows that the next run has taken up.
         """
         assert self.schema is not None
+        keys = key_columns(self.schema)
+        told = [*keys, "status"] if "status" in self.schema.names else keys
         seen: set[tuple] = set()
         kept = []
+        counts: Counter = Counter()
         for part in [*self.parts("part-"), *self.parts("failed-")]:
-            columns = self.store._read_part(f"{self._dir}/{part}", key_columns(self.schema))
+            rows = self.read_part(part, told)
             first = []
-            for key in zip(*(column.to_pylist() for column in columns.columns), strict=True):
+            for key in zip(*(rows.column(name).to_pylist() for name in keys), strict=True):
                 first.append(key not in seen)
                 seen.add(key)
+            counts.update(_statuses(rows.filter(pa.array(first))))
             if not any(first):
                 self.store._fs.delete_file(f"{self._dir}/{part}")
                 continue
             kept.append(part)
             if not all(first):
-                rows = self.store._read_part(f"{self._dir}/{part}", None)
-                self.replace(part, rows.filter(pa.array(first)))
-        return kept
+                self.replace(part, self.read_part(part).filter(pa.array(first)))
+        return kept, counts
 
     def _write_part(self, prefix: str, table: pa.Table) -> None:
         if table.num_rows:
@@ -310,15 +313,10 @@ class Stage:
 
         `files`: for an artefact, the paths of its files below `folder`; for a dataset, left out.
         """
-        counts: dict[str, int] = {}
-        rows = 0
+        counts: Counter = Counter()
         if self.schema is not None:
-            names = self.drop_repeated()  # and not what such a worker writes from here on
-            columns = ["status"] if "status" in self.schema.names else self.schema.names[:1]
-            values = [v for name in names for v in self.read_part(name, columns).column(0).to_pylist()]
-            rows = len(values)
-            counts = dict(Counter(values)) if columns == ["status"] else {OK: rows}
-            if rows == 0:
+            names, counts = self.drop_repeated()  # and not what such a worker writes from here on
+            if not counts:
                 raise ContractError(f"{dataset_name(self.schema)}: refusing to commit a dataset of no rows")
         else:
             names = sorted(files or [])
@@ -328,8 +326,8 @@ class Stage:
             schema=dataset_name(self.schema) if self.schema is not None else None,
             schema_version=schema_version(self.schema) if self.schema is not None else None,
             files=[f"data-{self.key}/{n}" for n in names],
-            rows=rows,
-            counts=counts,
+            rows=counts.total(),
+            counts=dict(counts),
             inputs=inputs,
             config=config,
             extra=extra or {},
@@ -344,6 +342,13 @@ class Stage:
             out.write(json.dumps(asdict(manifest), indent=1, default=str).encode())
         self.store._fs.move(temporary, path)
         return manifest
+
+
+def _statuses(table: pa.Table) -> Counter:
+    """Rows by status; without such a column all are good."""
+    if "status" in table.column_names:
+        return Counter(table.column("status").to_pylist())
+    return Counter({OK: table.num_rows} if table.num_rows else {})
 
 
 def _open_stage(root: str, name: str, schema: pa.Schema | None, key: str) -> Stage:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facap.crawl.decode import Limits, normalise
-from facap.crawl.dedupe import duplicates, mark_duplicates
+from facap.crawl.dedupe import Met, duplicates, mark_duplicates
 from facap.crawl.likeness import NOTHING_IN_COMMON, SAME, difference, thumbnail
 from facap.crawl.near import representatives
 from facap.schemas import IMAGES, from_rows
@@ -61,6 +61,17 @@ def test_one_of_each_picture_remains_and_it_is_the_first(image_ids: dict[str, st
         set(image_ids.values())
     )
     assert all(first in kept and first < item for item, first in found.items())
+
+
+def test_what_a_worker_has_met_is_marked_as_it_is_written() -> None:
+    met = Met(most=2)
+    rows = [
+        {"item_id": item, "image_id": image} for item, image in ("bx", "cx", "ax", "dx", "by", "bz", "ex")
+    ]
+    for one in rows:
+        met.mark(one)
+    # "a" comes late and cannot change "b"; x, y and z are one too many, so x is forgotten before "e" comes.
+    assert [one.get("duplicate_of") for one in rows] == [None, "b", None, "a", None, None, None]
 
 
 def test_marks_are_written_once_and_corrected_later(tmp_path: Path) -> None:

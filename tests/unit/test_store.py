@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -261,10 +262,10 @@ def test_what_a_worker_writes_after_the_commit_began_is_not_part_of_it(
     stage.write(from_rows(rows, PAIRS))
     look = stage.drop_repeated
 
-    def late() -> list[str]:
-        kept = look()
+    def late() -> tuple[list[str], Counter]:
+        found = look()
         stage.write(from_rows(rows[:3], PAIRS))
-        return kept
+        return found
 
     monkeypatch.setattr(stage, "drop_repeated", late)
     assert stage.commit({}, {}).rows == 6

@@ -50,8 +50,7 @@ def run(store: Store, config: CrawlConfig, progress: Progress) -> StageReport:
     with _watched(stage, items.num_rows, progress):
         while todo.num_rows:  # then what was redirected to another worker's host, at most max_redirects times
             todo = _crawled(todo, config, stage, asked_again)
-    stage.drop_repeated()
-    counts = Counter(stage.read(["status"]).column(0).to_pylist())
+    _, counts = stage.drop_repeated()
     num_vanished = counts.pop(VANISHED, 0)
     assert counts.total() == items.num_rows, f"{items.num_rows} items in, {counts.total()} rows out"
     if not counts[OK]:
@@ -111,7 +110,7 @@ def _crawled(todo: pa.Table, config: CrawlConfig, stage: Stage, before: Stage | 
 
     found = lanes(todo, config.num_workers)
     num_workers = min(config.num_workers, len(found), int(ray.cluster_resources().get("CPU", 1)))
-    visits = ray.data.from_arrow(found)
+    visits = ray.data.from_blocks(found)  # from_arrow() starts two tasks to look at what is at hand here
     visits.context.target_max_block_size = 2**20  # what Ray thinks a lane returns, and reserves room for
     visits.context.wait_for_min_actors_s = START_S  # or the first one to be ready takes all the large lanes
     left = visits.map_batches(

@@ -8,7 +8,8 @@ await sink.flush()          # all that was added is in the store
 import asyncio
 from typing import Any
 
-from facap.schemas import from_rows
+from facap.crawl.dedupe import Met
+from facap.schemas import OK, from_rows
 from facap.store import Stage
 
 FLUSH_S = 20.0  # how long a row of a slow host may stay in memory only
@@ -21,12 +22,15 @@ class Sink:
     def __init__(self, stage: Stage, rows_per_part: int) -> None:
         self.stage, self.rows_per_part = stage, rows_per_part
         self._rows: list[dict[str, Any]] = []
+        self._met = Met()
         self._bytes = 0
         self._writing = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
 
     async def add(self, row: dict[str, Any]) -> None:
         """Takes one row."""
+        if row["status"] == OK:
+            self._met.mark(row)
         self._rows.append(row)
         self._bytes += len(row.get("bytes") or b"")
         if len(self._rows) >= self.rows_per_part or self._bytes >= MAX_BYTES:
