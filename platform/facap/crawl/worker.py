@@ -27,6 +27,7 @@ from facap.store import Stage
 
 HOSTS_AT_A_TIME = 32  # in one lane
 ROWS_AT_A_TIME = 1024  # of a host, as Python objects
+GC_AFTER = (20_000, 50, 50)  # new objects, collections; at Python's 700 it takes 3 % of a worker
 PARTS_KEPT = 16  # of the version before: pictures that did not change lie near each other
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class CrawlWorker:
         self.done = pa.array(sorted(stage.done("item_id")), pa.string())  # if a worker before us died
         self.fetcher: Fetcher | None = None
         gc.freeze()  # what was imported stays; there is no need to look at it again and again
+        gc.set_threshold(*GC_AFTER)
 
     async def __call__(self, lane: pa.Table) -> pa.Table:
         if self.fetcher is None:  # not in __init__, which has no event loop
