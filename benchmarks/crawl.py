@@ -130,7 +130,7 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of photographs")
     parser.add_argument("--passes", type=int, default=40, help="addresses of each photograph")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each crawler, in turn")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each crawler, in turn")
     given = parser.parse_args()
     files = photos(given.photos)
     if not files:

@@ -33,6 +33,8 @@ def sound_pictures() -> list[bytes]:
     exif[0x0112] = 6
     frames: dict[str, Any] = {"save_all": True, "append_images": [image.rotate(90), image.rotate(180)]}
     kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (image, "JPEG", {}),
+        (image, "JPEG", {"subsampling": 0, "restart_marker_blocks": 4}),
         (image, "JPEG", {"exif": exif}),
         (image, "JPEG", {"progressive": True}),
         (image.convert("L"), "JPEG", {}),

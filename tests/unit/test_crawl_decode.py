@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFilter
 
 from benchmarks.mutated_images import decode_mutated, mutated, sound_pictures
+from facap.crawl import decode
 from facap.crawl.config import CrawlConfig
 from facap.crawl.decode import DecodeError, Limits, Picture, limits_of, normalise
 from facap.crawl.decoders import AT_A_TIME, Decoders
+from facap.crawl.jpeg import plain_size
 from facap.crawl.phash import phash, unpack
 from facap.crawl.shrink import fitting, prescale, shrink
 
@@ -263,6 +265,48 @@ def test_a_jpeg_of_very_many_scans_is_refused() -> None:
     last = data.rindex(b"\xff\xda")
     assert reason(data[:-2] + data[last:-2] * 40 + data[-2:]) == "corrupt"
     assert normalise(data, LIMITS).format == "jpeg"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"quality": 100, "subsampling": 0}, {"subsampling": 1}, {"restart_marker_rows": 1},
+     {"optimize": True}, {"comment": b"\xff\xc0"}, {"dpi": (72, 72)}, {"keep_rgb": True}],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(96, 120), (401, 533)])
+def test_a_plain_jpeg_is_read_as_pillow_would(
+    options: dict, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(picture(*size), **options)
+    assert plain_size(data) == size
+    quick = normalise(data, LIMITS)
+    monkeypatch.setattr(decode, "plain_size", lambda data: None)
+    assert normalise(data, LIMITS) == quick
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("RGB", {"progressive": True}), ("RGB", {"exif": Image.Exif()}), ("RGB", {"icc_profile": b"nonsense"}),
+     ("L", {}), ("CMYK", {})],
+)  # fmt: skip
+def test_what_is_not_plain_is_left_to_pillow(mode: str, options: dict) -> None:
+    if "exif" in options:
+        options["exif"][0x0112] = 6
+    assert plain_size(encoded(picture().convert(mode), **options)) is None
+
+
+@given(st.integers(0, 10**9))
+@settings(deadline=None, max_examples=300)
+def test_no_bytes_upset_the_walk_and_damaged_jpegs_fare_as_with_pillow(number: int) -> None:
+    data = mutated(number, [encoded(picture())])
+    outcomes = []
+    for read in (plain_size, lambda data: None):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(decode, "plain_size", read)
+            try:
+                outcomes.append(normalise(data, LIMITS))
+            except DecodeError:
+                outcomes.append(None)
+    assert outcomes[0] == outcomes[1]
 
 
 def test_damage_within_a_jpeg_is_seen_and_a_stray_byte_is_not() -> None:

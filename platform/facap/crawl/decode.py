@@ -7,7 +7,7 @@
 The kind of picture is decided by its content, never by its name or header, and its size is held against
 the limits before anything is unpacked. What is already an upright sRGB JPEG within the limits keeps its
 bytes after a full decode, so that nothing is lost. Ordinary JPEGs go through libjpeg-turbo at the smallest
-scale that serves; everything else goes through Pillow, to the same result.
+scale that serves, the plainest of them at once; everything else goes through Pillow, to the same result.
 
 Reasons (`DecodeError.status`): not_an_image, too_many_pixels, too_small, too_elongated, truncated, corrupt,
 out_of_memory.
@@ -25,6 +25,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from facap.crawl.colour import foreign_profile, to_srgb, upright
 from facap.crawl.config import CrawlConfig
+from facap.crawl.jpeg import plain_size
 from facap.crawl.phash import phash
 from facap.crawl.shrink import fitting, prescale, shrink
 
@@ -63,6 +64,18 @@ class Limits:
 def limits_of(config: CrawlConfig) -> Limits:
     """The limits that are set."""
     return Limits(**{field.name: getattr(config, field.name) for field in fields(Limits)})
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A picture as pixels, perhaps fewer than `width` times `height`, which are those that it came with."""
+
+    rgb_HWC: np.ndarray
+    format: str
+    width: int
+    height: int
+    orientation: int = 1  # as EXIF counts
+    upright_srgb: bool = True  # its bytes may stay as they are, if it need not be made smaller
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,34 @@ def _is_cut(text: str) -> bool:
 
 
 def _normalise(data: bytes, limits: Limits) -> Picture:
+    decoded = _plain(data, limits) or _any(data, limits)
+    rgb_HWC = decoded.rgb_HWC
+    fits = max(decoded.width, decoded.height) <= limits.longest_side
+    if not fits:
+        rgb_HWC = shrink(rgb_HWC, fitting(decoded.width, decoded.height, limits.longest_side))
+    rgb_HWC = upright(rgb_HWC, decoded.orientation)
+    if not (fits and decoded.upright_srgb):
+        data = simplejpeg.encode_jpeg(rgb_HWC, limits.jpeg_quality, colorsubsampling="420")
+    return Picture(
+        bytes=bytes(data),
+        image_id=hashlib.sha256(data).hexdigest()[:IMAGE_ID_LENGTH],
+        format=decoded.format,
+        width=rgb_HWC.shape[1],
+        height=rgb_HWC.shape[0],
+        phash=phash(cv2.cvtColor(rgb_HWC, cv2.COLOR_RGB2GRAY)),
+    )
+
+
+def _plain(data: bytes, limits: Limits) -> _Decoded | None:
+    size = plain_size(data)
+    if size is None:
+        return None
+    _check_size(*size, limits)
+    rgb_HWC = _turbo(data, *size, limits)
+    return None if rgb_HWC is None else _Decoded(rgb_HWC, "jpeg", *size)
+
+
+def _any(data: bytes, limits: Limits) -> _Decoded:
     Image.init()  # registers every format once; without it `formats` names some unknown to Pillow
     _check_webp(data, limits)
     with Image.open(io.BytesIO(data), formats=OPENED) as source:
@@ -117,22 +158,8 @@ def _normalise(data: bytes, limits: Limits) -> Picture:
         turbo_HWC = _turbo(data, width, height, limits) if ordinary else None
         rgb_HWC = _pillow(source, profile, limits) if turbo_HWC is None else turbo_HWC
         orientation = 1 if kind == "jpeg" and "exif" not in source.info else _orientation(source)
-        grey = source.mode == "L"
-    fits = max(width, height) <= limits.longest_side
-    keep = turbo_HWC is not None and fits and orientation == 1 and not grey
-    if not fits:
-        rgb_HWC = shrink(rgb_HWC, fitting(width, height, limits.longest_side))
-    rgb_HWC = upright(rgb_HWC, orientation)
-    if not keep:
-        data = simplejpeg.encode_jpeg(rgb_HWC, limits.jpeg_quality, colorsubsampling="420")
-    return Picture(
-        bytes=bytes(data),
-        image_id=hashlib.sha256(data).hexdigest()[:IMAGE_ID_LENGTH],
-        format=kind,
-        width=rgb_HWC.shape[1],
-        height=rgb_HWC.shape[0],
-        phash=phash(cv2.cvtColor(rgb_HWC, cv2.COLOR_RGB2GRAY)),
-    )
+        upright_srgb = turbo_HWC is not None and orientation == 1 and source.mode == "RGB"
+    return _Decoded(rgb_HWC, kind, width, height, orientation, upright_srgb)
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
