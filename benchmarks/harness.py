@@ -35,12 +35,13 @@ def run(name: str, args: list[str], folder: Path = FOLDER) -> Path:
             f"no benchmark '{name}' in {folder}; make bench NAME=<{'|'.join(known) or 'none yet'}>"
         )
     started = datetime.now(UTC)
+    commit = _commit(folder)  # before a benchmark draws its curves
     command = [sys.executable, str(script), *args]
     figures = _figures(name, _stream(name, command))
     result = {
         "name": name,
         "date": started.isoformat(timespec="seconds"),
-        **_commit(folder),
+        **commit,
         "hardware": hardware(),
         "versions": versions(),
         "command": " ".join(["make bench", f"NAME={name}", *([f'ARGS="{" ".join(args)}"'] if args else [])]),

@@ -2,10 +2,11 @@
 
     $ make bench NAME=verify ARGS="--workspace workspace"
 
-A fifth of the training and validation texts are corrupted (corrupted_texts.py) and all are verified; how well
-faithfulness tells the corrupted from the others is an AUROC. Then FashionBLIP-2 is trained twice for as many
-steps: on all triplets, and on those that the filter keeps, with more epochs as they are fewer. Both are
-evaluated on the test split, whose texts are as they were. The workspace itself is only read.
+A fifth of the training and validation texts are corrupted (facap.study.corrupted_texts) and all are
+verified; how well faithfulness tells the corrupted from the others is an AUROC. Then FashionBLIP-2 is
+trained twice for as many steps: on all triplets, and on those that the filter keeps, with more epochs as
+they are fewer. Both are evaluated on the test split, whose texts are as they were. The workspace itself is
+only read.
 """
 
 import argparse
@@ -21,12 +22,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.corrupted_texts import KINDS, Pair, corrupt
 from benchmarks.quickstart import garments
 from facap.catalog.garments import Garment
 from facap.review.agreement import auroc
 from facap.schemas import OK, TRIPLETS, from_rows
 from facap.store import Store
+from facap.study.corrupted_texts import KINDS, Pair, corrupt
 
 ROOT = Path(__file__).resolve().parents[1]
 READ = ("images", "captions", "base_embeddings")  # datasets that are used as they are

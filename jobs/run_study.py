@@ -11,8 +11,10 @@ from jobs.job_settings import Settings
 def run_study(store: Store, settings: Settings, progress: Progress) -> StageReport:
     """The study with its settings."""
     from facap.study import pipeline
+    from facap.study.annotated import Annotators
 
-    return pipeline.run(store, settings.study, progress)
+    annotators = Annotators(settings.caption, settings.modify, settings.verify)
+    return pipeline.run(store, settings.study, progress, annotators)
 
 
 if __name__ == "__main__":

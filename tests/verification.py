@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import PIL.Image
 import pyarrow as pa
 
-from benchmarks.corrupted_texts import Pair
 from facap.catalog import wording
 from facap.catalog.drawing import render, sample_view
 from facap.catalog.garments import Garment, sample_garment, sample_variant
 from facap.schemas import CAPTIONS, IMAGES, TRIPLETS, from_rows
 from facap.store import Store
+from facap.study.corrupted_texts import Pair
 
 NUM_PAIRS = 60
 ORIGIN = {"model": "m", "prompt_hash": "p", "params_hash": "p"}

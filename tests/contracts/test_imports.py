@@ -27,11 +27,8 @@ SHARED = CORE | {"model"}  # what every stage may use
 ALSO = {
     # the shipped models are trained on rendered garments, outside any run, and to answer as annotate asks
     "tiny": {"catalog", "annotate"},
-    "study": {
-        "catalog",
-        "train",
-        "evaluate",
-    },  # trains and scores variants on rendered garments, outside any run
+    # trains and scores variants on rendered garments, outside any run, with texts by the stages of one
+    "study": {"catalog", "annotate", "verify", "train", "evaluate"},
     "verify": {"annotate", "evaluate"},  # asks as annotate does, reads its taxonomy, ranks as evaluate does
 }
 STAGES = {p.name for p in FACAP.iterdir() if (p / "__init__.py").exists()} - {"model"}

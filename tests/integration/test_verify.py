@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.corrupted_texts import corrupt
 from facap.model.embed import TRAINED, Workers, embed, trained_model
 from facap.progress import Progress
 from facap.review.agreement import auroc
 from facap.schemas import VERDICTS, from_rows
 from facap.store import Store
+from facap.study.corrupted_texts import corrupt
 from facap.tracking import open_client
 from facap.train.chosen import left_out
 from facap.train.config import TrainConfig

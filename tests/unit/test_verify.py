@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.corrupted_texts import KINDS, Pair, corrupt, is_false, other_value
 from benchmarks.verify import detection, prepare, write_corrupted
 from facap.annotate import taxonomy
 from facap.annotate.claims import claims, spread
@@ -20,6 +19,7 @@ from facap.progress import Progress
 from facap.review.agreement import auroc
 from facap.schemas import CAPTIONS, IMAGES, TRIPLETS, VERDICTS, from_rows
 from facap.store import Store, stage_key
+from facap.study.corrupted_texts import KINDS, Pair, corrupt, is_false, other_value
 from facap.train import pipeline as training
 from facap.train.chosen import FILTERS, left_out
 from facap.train.config import NOT_IN_KEY, TrainConfig

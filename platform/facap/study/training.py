@@ -37,14 +37,22 @@ def held_for(store: Store, name: str) -> Held:
 
 
 def hits_of(
-    stores: Mapping[str, Store], name: str, seed: int, config: StudyConfig, held: Held
+    stores: Mapping[str, Store],
+    name: str,
+    seed: int,
+    config: StudyConfig,
+    held: Held,
+    annotated: pa.Table | None = None,
 ) -> dict[str, list[int]]:
-    """Trains the variant; texts -> 0 or 1 of each test query. `held`: what held_for gives for it."""
+    """Trains the variant; texts -> 0 or 1 of each test query. `held`: what held_for gives for it.
+
+    `annotated`: the triplets to learn from, where models wrote the texts.
+    """
     variant = VARIANTS[name]
-    loop = Loop(stores[variant.before or variant.texts], settings_of(name, seed), held, config.threads)
+    loop = Loop(stores["fine"], settings_of(name, seed), held, config.threads)
     phases = [variant.before, variant.texts] if variant.before else [variant.texts]
     for texts in phases:
-        rows = split_rows(stores[texts], "train")  # type: ignore[index]
+        rows = split_rows(stores[texts], "train") if annotated is None else annotated
         kept = np.random.default_rng(seed).permutation(len(rows))[: round(variant.share * len(rows))]
         loop.rows = rows.take(np.sort(kept))
         if not variant.masked:

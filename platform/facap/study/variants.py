@@ -5,11 +5,12 @@
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from facap.model.config import FashionBlip2Config
 
-Texts = Literal["fine", "coarse"]
+Texts = Literal["fine", "coarse"]  # of the queries, too
+Ways = Literal["two_stage", "one_stage", "unverified", "verified"]  # see facap.study.annotated
 MODEL, CHAMPION, PAPER = "fashionblip2", "champion", "multi_head"
 
 
@@ -19,12 +20,17 @@ class Variant:
 
     what: str
     model: dict[str, Any] = field(default_factory=dict)  # of FashionBlip2Config
-    texts: Texts = "fine"  # that it learns from
+    texts: Texts | Ways = "fine"  # that it learns from
     before: Texts | None = None  # in the first half of its steps
     share: float = 1.0  # of the training triplets
     longer: int = 1  # times the steps of the others
     masked: bool = True  # triplets of one target are not each other's negatives
     group: str = "matching"
+
+    @property
+    def annotated(self) -> bool:
+        """Whether models write its texts."""
+        return self.texts in get_args(Ways)
 
     def depth(self) -> int | None:
         """How many vision blocks are adapted; what is below them can be computed once for all variants."""
@@ -70,6 +76,12 @@ VARIANTS: dict[str, Variant] = {
     "coarse_after_fine": Variant(
         "detailed texts, then short ones", texts="coarse", before="fine", group="texts"
     ),
+    "two_stage": Variant("texts by models, from captions", texts="two_stage", group="annotation"),
+    "one_stage": Variant("texts by models, from attributes alone", texts="one_stage", group="annotation"),
+    "unverified": Variant(
+        "texts by models, a fifth of them made wrong", texts="unverified", group="annotation"
+    ),
+    "verified": Variant("those of them that verification keeps, fewer", texts="verified", group="annotation"),
     "half": Variant("half of the triplets", share=0.5, group="data"),
     "quarter": Variant("a quarter of the triplets", share=0.25, group="data"),
 }
@@ -89,6 +101,8 @@ CLAIMS = (
     Claim("Anchored queries are better than a sum of picture and text", MODEL, "sum"),
     Claim("Anchored queries are better with short texts, too", MODEL, "combiner", "coarse"),
     Claim("Leaving shared targets out of the negatives helps", MODEL, "mask_off"),
+    Claim("Texts written from captions teach more than from attributes alone", "two_stage", "one_stage"),
+    Claim("Leaving out what verification doubts helps", "verified", "unverified"),
     Claim("More triplets help", MODEL, "half"),
 )
 BASELINES = ("mean", "best_token", "combiner", "sum", "text_only")
