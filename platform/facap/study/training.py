@@ -53,7 +53,8 @@ def hits_of(
     phases = [variant.before, variant.texts] if variant.before else [variant.texts]
     for texts in phases:
         rows = split_rows(stores[texts], "train") if annotated is None else annotated
-        kept = np.random.default_rng(seed).permutation(len(rows))[: round(variant.share * len(rows))]
+        share = variant.share if texts == variant.texts else 1.0
+        kept = np.random.default_rng(seed).permutation(len(rows))[: round(share * len(rows))]
         loop.rows = rows.take(np.sort(kept))
         if not variant.masked:
             loop.rows = unshared(loop.rows)

@@ -21,7 +21,7 @@ class Variant:
     what: str
     model: dict[str, Any] = field(default_factory=dict)  # of FashionBlip2Config
     texts: Texts | Ways = "fine"  # that it learns from
-    before: Texts | None = None  # in the first half of its steps
+    before: Texts | None = None  # in the first half of its steps, of all triplets
     share: float = 1.0  # of the training triplets
     longer: int = 1  # times the steps of the others
     masked: bool = True  # triplets of one target are not each other's negatives
@@ -76,6 +76,14 @@ VARIANTS: dict[str, Variant] = {
     "coarse_after_fine": Variant(
         "detailed texts, then short ones", texts="coarse", before="fine", group="texts"
     ),
+    "few_coarse": Variant("short texts of a tenth of the triplets", texts="coarse", share=0.1, group="texts"),
+    "few_coarse_after_fine": Variant(
+        "detailed texts of all, then short ones of a tenth",
+        texts="coarse",
+        before="fine",
+        share=0.1,
+        group="texts",
+    ),
     "two_stage": Variant("texts by models, from captions", texts="two_stage", group="annotation"),
     "one_stage": Variant("texts by models, from attributes alone", texts="one_stage", group="annotation"),
     "unverified": Variant(
@@ -87,7 +95,18 @@ VARIANTS: dict[str, Variant] = {
 }
 
 CLAIMS = (
-    Claim("Pre-training on detailed texts helps with short ones", "coarse_after_fine", "coarse", "coarse"),
+    Claim(
+        "Pre-training on many detailed texts helps with few short ones",
+        "few_coarse_after_fine",
+        "few_coarse",
+        "coarse",
+    ),
+    Claim(
+        "Pre-training on detailed texts helps with as many short ones",
+        "coarse_after_fine",
+        "coarse",
+        "coarse",
+    ),
     Claim("Detailed texts teach more than short ones", MODEL, "coarse"),
     Claim("Adapters in the image encoder help", MODEL, "no_adapters"),
     Claim("Adapters are better than LoRA", MODEL, "lora"),
