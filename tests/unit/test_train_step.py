@@ -1,4 +1,4 @@
-"""Two passes against one, the loss's options against straight transcriptions, and where masking wins."""
+"""Two passes against one, and the loss's options against straight transcriptions."""
 
 import itertools
 import math
