@@ -67,6 +67,7 @@ VARIANTS: dict[str, Variant] = {
     "combiner": Variant("picture and text apart, joined by a network (CLIP4Cir)", {"matching": "combiner"}),
     "sum": Variant("picture and text apart, summed", {"matching": "sum"}),
     "text_only": Variant("the text alone", {"matching": "text_only"}),
+    "image_only": Variant("the picture alone", {"matching": "image_only"}),
     "lora": Variant(
         "LoRA of rank 16 for adapters", {"adapter": "lora", "adapter_width": 16}, group="adapters"
     ),
@@ -124,4 +125,4 @@ CLAIMS = (
     Claim("Leaving out what verification doubts helps", "verified", "unverified"),
     Claim("More triplets help", MODEL, "half"),
 )
-BASELINES = ("mean", "best_token", "combiner", "sum", "text_only")
+BASELINES = ("mean", "best_token", "combiner", "sum", "text_only", "image_only")
