@@ -43,15 +43,15 @@ def draw(folder: str) -> Store:
     store = Store(folder)
     images: list[dict[str, Any]] = []
     triplets: list[dict[str, Any]] = []
-    for rows, garments, targets, split in drawn._families(FAMILIES, 0):
+    for rows, garments, targets, split in drawn.each_family(FAMILIES, 0):
         rng = random.Random(rows[0]["item_id"])
         views = []
         for row, garment in zip(rows, garments, strict=True):
-            other = drawn._image(f"{row['item_id']}-b", garment, rng) | {"product_id": row["product_id"]}
+            other = drawn.image_row(f"{row['item_id']}-b", garment, rng) | {"product_id": row["product_id"]}
             views.append((row, other))
         images += [view for both in views for view in both]
         made = [
-            drawn._triplet(
+            drawn.triplet_row(
                 view,
                 rng.choice(views[target]),
                 split,

@@ -46,12 +46,12 @@ def make(folder: str, families: int, seed: int, texts: Texts = "fine") -> Store:
         return store
     images: list[dict[str, Any]] = []
     triplets: list[dict[str, Any]] = []
-    for rows, garments, pairs, split in _families(families, seed):
+    for rows, garments, pairs, split in each_family(families, seed):
         images += rows
         rng = random.Random(f"{seed} {rows[0]['item_id']}")
         for place, target in enumerate(pairs):
             text = (fine if texts == "fine" else coarse)(rng, garments[place], garments[target])
-            triplets.append(_triplet(rows[place], rows[target], split, text))
+            triplets.append(triplet_row(rows[place], rows[target], split, text))
     for stage, made in zip(stages, (images, triplets), strict=True):
         assert stage.schema is not None
         for start in range(0, len(made), 500):
@@ -64,7 +64,7 @@ def garments_of(families: int, seed: int) -> dict[str, Garment]:
     """image_id -> what it shows."""
     return {
         row["image_id"]: garment
-        for rows, garments, _, _ in _families(families, seed)
+        for rows, garments, _, _ in each_family(families, seed)
         for row, garment in zip(rows, garments, strict=True)
     }
 
@@ -88,7 +88,7 @@ def coarse(rng: random.Random, reference: Garment, target: Garment) -> str:
     return wording.modification(reference, target, "want")
 
 
-def _families(
+def each_family(
     families: int, seed: int
 ) -> Iterator[tuple[list[dict[str, Any]], list[Garment], list[int], str]]:
     """Rows of IMAGES, what they show, the target of each, and the split."""
@@ -96,7 +96,7 @@ def _families(
     seen: set[Garment] = set()
     for number in range(families):
         garments = _family(rng, seen)
-        rows = [_image(f"{number:05}-{place}", garment, rng) for place, garment in enumerate(garments)]
+        rows = [image_row(f"{number:05}-{place}", garment, rng) for place, garment in enumerate(garments)]
         pairs = [rng.choice([t for t in range(TARGETS) if t != place]) for place in range(SIZE)]
         yield rows, garments, pairs, split_of(f"family-{number}")
 
@@ -112,7 +112,8 @@ def _family(rng: random.Random, seen: set[Garment]) -> list[Garment]:
             return family
 
 
-def _image(item: str, garment: Garment, rng: random.Random) -> dict[str, Any]:
+def image_row(item: str, garment: Garment, rng: random.Random) -> dict[str, Any]:
+    """The row of IMAGES of a picture of `garment`, seen in some way of `rng`'s."""
     data = io.BytesIO()
     PIL.Image.fromarray(render(garment, sample_view(rng), width=WIDTH_PX)).save(data, "JPEG", quality=92)
     return {
@@ -127,7 +128,8 @@ def _image(item: str, garment: Garment, rng: random.Random) -> dict[str, Any]:
     }
 
 
-def _triplet(reference: dict[str, Any], target: dict[str, Any], split: str, text: str) -> dict[str, Any]:
+def triplet_row(reference: dict[str, Any], target: dict[str, Any], split: str, text: str) -> dict[str, Any]:
+    """The row of TRIPLETS between two rows of IMAGES."""
     return {
         "reference_id": reference["image_id"],
         "target_id": target["image_id"],
