@@ -6,13 +6,6 @@ PY := .venv/bin/python
 SERVE ?= 1
 ARGS ?=
 
-# Everything runs from files that are here: nothing is asked of a hub, nothing reports usage.
-export HF_HUB_OFFLINE ?= 1
-export HF_HUB_DISABLE_TELEMETRY = 1
-export MLFLOW_DISABLE_TELEMETRY = true
-export RAY_USAGE_STATS_ENABLED = 0
-export VLLM_NO_USAGE_STATS = 1
-export TOKENIZERS_PARALLELISM = false
 export PYTHONUNBUFFERED = 1
 
 help: ## this list

@@ -11,13 +11,13 @@ from jobs.job_settings import Settings
 
 def crawl_images(store: Store, settings: Settings, progress: Progress) -> StageReport:
     """The stage with its settings."""
-    from facap.catalog.demo_server import serve_demo
+    from facap.catalog.demo_server import serve_demo_on_every_node
     from facap.crawl import pipeline
     from facap.crawl.report import publish
 
     demo: contextlib.AbstractContextManager = contextlib.nullcontext()
     if not settings.catalog.manifest:
-        demo = serve_demo(store.folder("demo"), settings.catalog.port)
+        demo = serve_demo_on_every_node(store.folder("demo"), settings.catalog.port)
     with demo:
         report = pipeline.run(store, settings.crawl, progress)
     publish(store, settings.mlflow_uri)

@@ -18,10 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from facap.environment import of_workers, set_here, variables
 from facap.errors import FacapError, ResourceError
 from facap.progress import Progress, StageReport, table
 from facap.store import Store
-from jobs.job_settings import Settings, load_settings, program
+from jobs.job_settings import Settings, asks_hub, load_settings, program
 
 Job = Callable[[Store, Settings, Progress], StageReport]
 NEEDED_GIB = 5.0  # vLLM, Ray and a training run side by side on the embedded size, measured
@@ -51,7 +52,7 @@ def run_jobs(
     """
 
     def work(store: Store, settings: Settings, out: TextIO) -> None:
-        with ray_session(out) if engines else contextlib.nullcontext():
+        with ray_session(settings, out) if engines else contextlib.nullcontext():
             reports = []
             for number, (stage, job) in enumerate(jobs.items(), 1):
                 print(f"[{number}/{len(jobs)}] {stage}: {_headline(job)}", file=out)
@@ -81,6 +82,7 @@ def _run(
     try:
         words = list(sys.argv[1:] if argv is None else argv)
         settings = load_settings(words, program(), description or "")
+        set_here(variables(asks_hub(settings)))
         store = Store(settings.workspace)
         store.check_writable()
         check()
@@ -165,7 +167,7 @@ def noise_to_file(store: Store) -> Iterator[tuple[TextIO, TextIO]]:
 
 
 @contextlib.contextmanager
-def ray_session(out: TextIO) -> Iterator[None]:
+def ray_session(settings: Settings, out: TextIO) -> Iterator[None]:
     """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine until the block ends."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ parts write to this process's output
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # 30 s is not enough on a busy machine
@@ -173,7 +175,11 @@ def ray_session(out: TextIO) -> Iterator[None]:
     from ray.data import DataContext
 
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": of_workers(variables(asks_hub(settings)))},
+        )
         where = "the cluster at " + os.environ["RAY_ADDRESS"]
     else:
         os.environ["RAY_AUTH_MODE"] = "disabled"  # bound to this machine and gone with this process

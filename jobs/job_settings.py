@@ -91,6 +91,13 @@ def load_settings(argv: list[str], prog: str, description: str) -> Settings:
     return settings.model_copy(update=changes)
 
 
+def asks_hub(settings: Settings) -> bool:
+    """Whether the model of any stage is to be had from a hub: neither shipped, nor a folder, nor a server's."""
+    asked = [s.model for s in (settings.caption, settings.modify, settings.verify) if not s.endpoint.url]
+    loaded = [*asked, settings.pairs.base, settings.evaluate.base, settings.train.model.base]
+    return any(model and not model.startswith(("facap/", "/", ".", "~")) for model in loaded)
+
+
 def program() -> str:
     """The command that was typed, for --help."""
     module = getattr(sys.modules["__main__"], "__spec__", None)

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from facap.environment import set_here, variables
 from tests.annotation_server import FILES, asked_server, server  # noqa: F401  two are fixtures
 
 # The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
@@ -19,8 +20,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray of our own; the cluster test sets its own
 os.environ.pop("RAY_ADDRESS", None)
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+set_here(variables(hub=False))
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 
 

@@ -15,6 +15,7 @@ CORE = {
     "schemas",
     "store",
     "config",
+    "environment",
     "errors",
     "progress",
     "dataflow",

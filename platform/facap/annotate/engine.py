@@ -27,6 +27,7 @@ from facap.annotate.config import CaptionConfig, GenerationConfig
 from facap.annotate.endpoint import FAILURE, LOGPROBS
 from facap.annotate.origin import rendered_hash
 from facap.annotate.prompts import chat
+from facap.environment import unnamed
 from facap.errors import ConfigError, StageFailed
 from facap.model import checkpoints
 
@@ -196,7 +197,7 @@ def _processor_config(config: GenerationConfig, batch_size: int) -> Any:
         engine_kwargs=engine_kwargs(config),
         batch_size=batch_size,
         concurrency=(engine.num_engines, engine.num_engines),
-        runtime_env={"env_vars": environment(config)},
+        runtime_env={"env_vars": unnamed(environment(config))},
         should_continue_on_error=True,  # one bad row must not fail the job
         chat_template_stage=config.chat,
         tokenize_stage=False,  # vLLM does both itself; pictures need the prompt as text
@@ -227,7 +228,7 @@ def engine_kwargs(config: GenerationConfig) -> dict[str, Any]:
 
 def environment(config: GenerationConfig) -> dict[str, str]:
     """Environment variables of the engine's processes."""
-    variables = {VLLM_LEVEL: "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+    variables = {VLLM_LEVEL: "WARNING"}
     engine = config.engine
     if engine.device == "cpu":
         variables |= {

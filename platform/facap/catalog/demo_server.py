@@ -3,7 +3,8 @@
     with serve_demo(folder, 8765) as url:
         ...                                     # http://127.0.0.1:8765 answers here
 
-The server is a thread of the calling process, so it ends with it whatever ends it.
+The server is a thread of the calling process, so it ends with it whatever ends it. On a cluster
+`serve_demo_on_every_node` has the same address answer wherever a crawling worker runs.
 """
 
 import asyncio
@@ -60,6 +61,41 @@ def serve_demo(folder: str, port: int, slow_s: float = SLOW_S) -> Iterator[str]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextlib.contextmanager
+def serve_demo_on_every_node(folder: str, port: int) -> Iterator[str]:
+    """As `serve_demo`, by a thread here and by an actor on each other node that is there now."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    start = ray.remote(_NodeServer).options
+    with serve_demo(folder, port) as base:
+        servers = [
+            start(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                folder, port
+            )
+            for node in others
+        ]
+        try:
+            ray.get([server.url.remote() for server in servers])
+            yield base
+        finally:
+            for server in servers:
+                ray.kill(server)
+
+
+class _NodeServer:
+    """The demo's server on one node of a cluster."""
+
+    def __init__(self, folder: str, port: int) -> None:
+        self.served = contextlib.ExitStack()
+        self.base = self.served.enter_context(serve_demo(folder, port))
+
+    def url(self) -> str:
+        return self.base
 
 
 async def _start(runner: web.AppRunner, port: int) -> None:
