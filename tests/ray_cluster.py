@@ -12,17 +12,17 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from facap.environment import variables
-from tests.processes import free_ports
+from tests.ports import free_ports
+from tests.processes import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]
-START_TIMEOUT_S = 240
 
 
 def environment(checkout: Path, **changes: str) -> dict[str, str]:
@@ -101,24 +101,26 @@ def kill(process: subprocess.Popen) -> None:
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    psutil.wait_procs(family, timeout=30)
-    process.wait(timeout=30)
+    psutil.wait_procs(family, timeout=PATIENCE_S)
+    process.wait(timeout=PATIENCE_S)
 
 
 def process_of(pid: int) -> psutil.Process | None:
+    """The process, if it still is there."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid)
     return None
 
 
-def wait_for(ready, what: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+def wait_for(ready: Callable[[], bool], what: str, process: subprocess.Popen, log: Path) -> None:
+    """Waits until `ready`; an AssertionError with the log if the process ends before, or it never comes."""
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if ready():
             return
         assert process.poll() is None, f"{what}:\n{log.read_text()}"
         time.sleep(0.2)
-    raise AssertionError(f"{what} in {START_TIMEOUT_S} s:\n{log.read_text()}")
+    raise AssertionError(f"{what} in {PATIENCE_S} s:\n{log.read_text()}")
 
 
 @contextlib.contextmanager

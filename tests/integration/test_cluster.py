@@ -1,0 +1,262 @@
+"""README's cluster command, as it stands there, on three nodes with a token; one of them dies meanwhile.
+
+The whole pipeline is submitted for a small demo catalogue. The node that runs the vLLM engine gets SIGKILL while
+captions are written, and another joins in its place: what comes out is what an undisturbed run writes.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facap.store import Store
+from tests import processes
+from tests.processes import PATIENCE_S, free_ports
+from tests.ray_cluster import Cluster, cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE_S)]
+ROOT = Path(__file__).resolve().parents[2]
+NODES = ("127.0.0.2", "127.0.0.3")
+REPLACEMENT = "127.0.0.4"
+STAGES = ("catalog", "crawl", "caption", "pairs", "modify", "train", "evaluate", "promote", "index", "serve")
+NOT_SHIPPED = shutil.ignore_patterns(".git", ".venv", "workspace*", "__pycache__", "results", ".*_cache")
+ENGINE = "vLLMEngineStageUDF"  # in the title of the process that holds the engine
+
+
+def readme_commands() -> list[str]:
+    """The commands of README's section on clusters."""
+    section = (ROOT / "README.md").read_text().split("\n## On a cluster\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"```\n(.*?)```", section, re.S)
+    whole = block.replace("\\\n", " ")
+    return [line.split("   #")[0].strip() for line in whole.splitlines()]
+
+
+@dataclass
+class Run:
+    """What the submitted pipeline did."""
+
+    code: int
+    output: str
+    store: Store
+    page: str
+    killed: list[str] = field(default_factory=list)  # addresses of the nodes that died
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with a `shop.yaml` of its own, so that the command needs no change."""
+    folder = tmp_path_factory.mktemp("user") / "facap"
+    shutil.copytree(ROOT, folder, ignore=NOT_SHIPPED)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    catalog, serve = free_ports(2)
+    settings = {
+        "workspace": str(folder.parent / "shop"),
+        "serve_after": False,
+        "catalog": {"num_products": 60, "port": catalog},
+        "crawl": {"batch_size": 32, "num_workers": 2},
+        "caption": {"engine": {"rows_per_part": 8, "batch_size": 4, "max_num_seqs": 4}},
+        "train": {"batch_size": 16, "epochs": 1},
+        "evaluate": {"bootstrap_samples": 100},
+        "registry": {"min_gain": -100},
+        "serve": {"port": serve},
+    }
+    (folder / "shop.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nodes(checkout: Path) -> Iterator[Cluster]:
+    """A head without CPUs, started by README's command, and two nodes."""
+    assert readme_commands()[0] == "cluster/local_cluster.sh"
+    with cluster(checkout, num_cpus=0) as running:
+        for address in NODES:
+            running.add_node(address, num_cpus=2)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pipeline(nodes: Cluster, checkout: Path) -> Run:
+    """README's second command, typed in the repository's folder."""
+    command = readme_commands()[1].replace("HEAD:8265", nodes.dashboard)
+    assert command.startswith("RAY_AUTH_MODE=token ray job submit ") and "--config shop.yaml" in command
+    settings = yaml.safe_load((checkout / "shop.yaml").read_text())
+    workspace = Path(settings["workspace"])
+    log = checkout.parent / "out.txt"
+    with log.open("w") as out:
+        job = subprocess.Popen(
+            ["sh", "-c", command], cwd=checkout, env=nodes.shell(), stdout=out, stderr=subprocess.STDOUT
+        )
+    begun = processes.half_done(workspace, "captions")
+    deadline = time.monotonic() + PATIENCE_S
+    host = None
+    while host is None or not begun():
+        assert job.poll() is None and time.monotonic() < deadline, log.read_text()
+        host = host or nodes.host_of(ENGINE)
+        time.sleep(0.02)
+    nodes.kill_node(host)
+    assert not (workspace / "captions" / "manifest.json").exists(), "killed too late to disturb anything"
+    nodes.add_node(REPLACEMENT, num_cpus=2)
+    code = job.wait(timeout=PATIENCE_S)
+    page = f"http://127.0.0.1:{settings['serve']['port']}"
+    return Run(code, log.read_text(), Store(str(workspace)), page, [host])
+
+
+def submit(nodes: Cluster, *entrypoint: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`ray job submit` of anything else, from the same folder."""
+    command = ["ray", "job", "submit", "--address", f"http://{nodes.dashboard}"]
+    return subprocess.run(
+        [*command, "--runtime-env", "cluster/runtime_env.yaml", "--", *entrypoint],
+        env=nodes.shell(**variables),
+        cwd=nodes.checkout,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
+def test_every_stage_is_done_and_every_row_is_there(pipeline: Run):
+    assert pipeline.code == 0, pipeline.output
+    assert "succeeded" in pipeline.output and "Ray runs on the cluster at" in pipeline.output
+    store = pipeline.store
+    reports = json.loads(Path(store.path("logs", "stages.json")).read_text())
+    assert tuple(report["stage"] for report in reports) == STAGES
+    items = store.read("items", ["item_id"]).column(0).to_pylist()
+    images = store.read("images", ["item_id", "image_id", "status", "duplicate_of"]).to_pylist()
+    assert sorted(row["item_id"] for row in images) == sorted(items)
+    kept = [row["image_id"] for row in images if row["status"] == "ok" and row["duplicate_of"] is None]
+    assert sorted(store.read("captions", ["image_id"]).column(0).to_pylist()) == sorted(kept)
+    keys = ["reference_id", "target_id"]
+    pairs, triplets = (store.read(name, keys).to_pylist() for name in ("pairs", "triplets"))
+    assert sorted(map(str, pairs)) == sorted(map(str, triplets))
+    assert store.require("model").extra["ranks"] == 2
+
+
+def test_the_service_answers_after_the_job(pipeline: Run):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{pipeline.page}/api/catalog?limit=1", timeout=PATIENCE_S) as answer:
+        (item,) = json.load(answer)["items"]
+    body = json.dumps({"reference_id": item["image_id"], "text": "in red", "k": 5}).encode()
+    asked = urllib.request.Request(
+        f"{pipeline.page}/api/search", data=body, headers={"Content-Type": "application/json"}
+    )
+    with opener.open(asked, timeout=PATIENCE_S) as answer:
+        assert len(json.load(answer)["results"]) == 5
+
+
+def test_a_node_that_died_with_its_engine_changed_no_caption(
+    pipeline: Run, nodes: Cluster, checkout: Path, tmp_path: Path
+):
+    assert len(pipeline.killed) == 1
+    calm = tmp_path / "calm"
+    calm.mkdir()
+    for name in ("items", "images"):
+        shutil.copytree(pipeline.store.path(name), calm / name)
+    job = f"python -m jobs.caption_images --config shop.yaml --workspace {calm}"
+    done = submit(nodes, *job.split(), RAY_AUTH_MODE="token")
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = [store.read("captions").sort_by("item_id") for store in (pipeline.store, Store(str(calm)))]
+    assert written[0].num_rows > 100
+    assert written[0].equals(written[1])
+
+
+WHERE = """
+import ray
+ray.init()
+@ray.remote
+def packages():
+    import facap, jobs, serve_app, platform
+    return [m.__file__ for m in (facap, jobs, serve_app, platform)]
+for name, file in zip(("facap", "jobs", "serve_app", "platform"), ray.get(packages.remote())):
+    print("imported", name, file)
+"""
+
+
+def test_workers_run_the_code_that_was_sent(nodes: Cluster):
+    done = submit(nodes, "python", "-c", WHERE, RAY_AUTH_MODE="token")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("imported ")]
+    files = {name: file for _, name, file in lines}
+    assert all(files[name].startswith(str(nodes.folder)) for name in ("facap", "jobs", "serve_app")), files
+    assert not files["platform"].startswith((str(nodes.folder), str(ROOT / "platform")))
+
+
+VARIABLES = """
+import os, sys
+from facap.annotate import engine
+from jobs.job_runner import ray_session
+from jobs.job_settings import load_settings
+from facap.environment import set_here, variables
+settings = load_settings([], "job", "")
+set_here(variables(hub=False))
+with ray_session(settings, sys.stdout):
+    import ray
+    ray.init(runtime_env={"env_vars": engine.unnamed(engine.environment(settings.caption))}, ignore_reinit_error=True)
+    @ray.remote
+    def named():
+        return {n: os.environ.get(n) for n in ("VLLM_LOGGING_LEVEL", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS")}
+    print("variables", ray.get(named.remote()))
+"""
+
+
+def test_a_runtime_environment_may_name_every_variable_that_facap_names(nodes: Cluster, tmp_path: Path):
+    """As in "Failed to merge the Job's runtime env": the job's word wins, and nothing collides."""
+    env = yaml.safe_load((nodes.checkout / "cluster" / "runtime_env.yaml").read_text())
+    env["working_dir"], env["py_modules"] = str(nodes.checkout), [str(nodes.checkout / "platform" / "facap")]
+    env["env_vars"] = {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "0", "OMP_NUM_THREADS": "2"}
+    (tmp_path / "env.yaml").write_text(yaml.safe_dump(env))
+    done = subprocess.run(
+        [
+            *("ray", "job", "submit", "--address", f"http://{nodes.dashboard}"),
+            *("--runtime-env", str(tmp_path / "env.yaml"), "--", "python", "-c", VARIABLES),
+        ],
+        env=nodes.shell(RAY_AUTH_MODE="token"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "0", "VLLM_NO_USAGE_STATS": "1"}
+    assert f"variables {expected}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "Missing authentication token"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, "Invalid authentication token"),
+    ],
+    ids=["without a token", "with a wrong token"],
+)
+def test_submission_without_the_token_is_refused(
+    nodes: Cluster, variables: dict[str, str], message: str, tmp_path: Path
+):
+    proof = tmp_path / "it-ran"
+    done = submit(nodes, "touch", str(proof), **variables)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert not proof.exists()
+
+
+def test_the_rest_interface_refuses_too(nodes: Cluster):
+    request = urllib.request.Request(
+        f"http://{nodes.dashboard}/api/jobs/",
+        data=b'{"entrypoint": "true"}',
+        headers={"content-type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=PATIENCE_S)
+    assert refusal.value.code == 401
+
+
+def test_the_token_is_readable_by_its_owner_only(nodes: Cluster):
+    assert nodes.token_file.stat().st_mode & 0o077 == 0
+    assert len(nodes.token_file.read_text()) == 64
