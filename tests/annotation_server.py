@@ -18,7 +18,7 @@ import pytest
 from facap.annotate.config import CaptionConfig, EndpointConfig, ModifyConfig
 from facap.annotate.engine import environment
 from facap.model import checkpoints
-from tests import processes
+from tests.ports import free_ports
 from tests.processes import kill_everything
 
 FILES = (
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """vLLM's own server with the tiny captioner, which wants KEY."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "chat.jinja").write_text(PROMPT_ONLY)
-    (port,) = processes.free_ports(1)
+    (port,) = free_ports(1)
     flags = {
         "model": checkpoints.resolve("facap/tiny-captioner"),
         "served-model-name": NAME,

@@ -1,7 +1,6 @@
 """Jobs that are started as a user starts them, killed with all that they started, or waited for."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -10,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+
+from tests.ports import free_ports as free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,12 +75,3 @@ def after(ready: Callable[[], bool], act: Callable[[], None]) -> threading.Threa
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return found

@@ -24,6 +24,7 @@ from facap.tracking import open_client
 from facap.train import pipeline as train_pipeline
 from facap.train.config import TrainConfig
 from tests import processes
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCTS = 150
@@ -42,7 +43,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
     """Free ports for the demo catalogue and the service, the same for every run of the module."""
-    return dict(zip(("catalog.port", "serve.port"), processes.free_ports(2), strict=True))
+    return dict(zip(("catalog.port", "serve.port"), free_ports(2), strict=True))
 
 
 def start(workspace: Path, ports: dict[str, int], **more: object) -> subprocess.Popen:

@@ -19,7 +19,7 @@ from facap.errors import ConfigError, StageFailed
 from facap.progress import Progress, StageReport
 from facap.schemas import OK
 from facap.store import Store
-from tests.processes import free_ports
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from facap.store import Store
-from tests.processes import free_ports
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

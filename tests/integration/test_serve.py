@@ -15,7 +15,7 @@ from facap.errors import ContractError, ResourceError
 from facap.schemas import CATEGORIES
 from serve_app.config import ServeConfig
 from serve_app.deploy import CONFIG_FILE, deploy
-from tests import processes
+from tests.ports import free_ports
 from tests.serving import VERSION, Made, jpeg, make
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ServeConfig:
         text = text.replace(old, f"{old.partition(':')[0]}: 8")
     short = tmp_path_factory.mktemp("config") / "serve.yaml"
     short.write_text(text)
-    (port,) = processes.free_ports(1)
+    (port,) = free_ports(1)
     return ServeConfig(config_file=str(short), port=port, ready_timeout_s=400)
 
 

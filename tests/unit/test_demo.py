@@ -14,7 +14,7 @@ from facap.catalog.demo import FAULTS, _write_manifest, _write_truth, addresses
 from facap.catalog.demo_server import PAGE, serve_demo
 from facap.catalog.garments import ATTRIBUTES, sample_catalogue
 from facap.errors import ResourceError
-from tests.processes import free_ports
+from tests.ports import free_ports
 
 
 @pytest.fixture
