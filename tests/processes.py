@@ -13,6 +13,7 @@ import psutil
 from tests.ports import free_ports as free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 1200  # ends a test that waits in vain; ten times what the longest wait takes, for busy machines
 
 
 def start(module: str, flags: dict[str, object], log: Path, **variables: str) -> subprocess.Popen:
@@ -41,11 +42,13 @@ def kill_everything(process: subprocess.Popen) -> None:
             member.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(family, timeout=30)
-    process.wait(timeout=30)
+    psutil.wait_procs(family, timeout=PATIENCE_S)
+    process.wait(timeout=PATIENCE_S)
 
 
-def kill_when(process: subprocess.Popen, ready: Callable[[], bool], log: Path, timeout_s: float) -> None:
+def kill_when(
+    process: subprocess.Popen, ready: Callable[[], bool], log: Path, timeout_s: float = PATIENCE_S
+) -> None:
     """Kills the process as soon as `ready`; an AssertionError with its output if that never comes."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

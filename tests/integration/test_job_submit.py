@@ -17,11 +17,11 @@ import pytest
 
 from facap.store import Store
 from tests.ports import free_ports
+from tests.processes import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv" / "bin"
-START_TIMEOUT_S = 240
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ def cluster() -> Iterator[Cluster]:
         for member in family:  # asked politely, Ray takes half a minute
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(family, timeout=30)
-        head.wait(timeout=30)
+        psutil.wait_procs(family, timeout=PATIENCE_S)
+        head.wait(timeout=PATIENCE_S)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for(head: subprocess.Popen, cluster: Cluster) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         assert head.poll() is None, cluster.log.read_text()
         try:
@@ -82,7 +82,7 @@ def wait_for(head: subprocess.Popen, cluster: Cluster) -> None:
             return
         except OSError:
             time.sleep(0.5)
-    raise AssertionError(f"Ray was not up after {START_TIMEOUT_S} s: {cluster.log.read_text()}")
+    raise AssertionError(f"Ray was not up after {PATIENCE_S} s: {cluster.log.read_text()}")
 
 
 def submit(cluster: Cluster, *entrypoint: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def submit(cluster: Cluster, *entrypoint: str, **variables: str) -> subprocess.C
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=PATIENCE_S,
     )
 
 
@@ -162,7 +162,7 @@ def test_the_rest_interface_refuses_too(cluster: Cluster):
         headers={"content-type": "application/json"},
     )
     with pytest.raises(urllib.error.HTTPError) as refusal:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=PATIENCE_S)
     assert refusal.value.code == 401
 
 
