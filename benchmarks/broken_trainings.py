@@ -29,7 +29,7 @@ from facap.train import pipeline
 from facap.train.config import TrainConfig
 
 COMPARED = 50  # steps in which one worker and two may differ by rounding alone
-TIMEOUT_S = 300
+TIMEOUT_S = 1200
 Losses = dict[int, list[float]]
 
 

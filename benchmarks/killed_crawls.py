@@ -33,7 +33,7 @@ SIZES = (160, 120, 60, 20)  # pictures of each host: about four seconds at RATE
 RATE = 40.0
 KINDS = ("picture",) * 7 + ("moved", "missing", "picture")
 CONFIG = CrawlConfig(allow_networks=("127.0.0.0/8",), max_rate_per_host=RATE, num_workers=2, batch_size=8)
-TIMEOUT_S = 300
+TIMEOUT_S = 1200
 
 
 def measure(folder: Path, kills: Sequence[str], seed: int) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ import pytest
 from facap.annotate.config import CaptionConfig, EndpointConfig, ModifyConfig
 from facap.annotate.engine import environment
 from facap.model import checkpoints
-from tests import processes
-from tests.processes import kill_everything
+from tests.ports import free_ports
+from tests.processes import PATIENCE_S, kill_everything
 
 FILES = (
     "test_annotate.py",
@@ -29,7 +29,6 @@ FILES = (
     "test_server_faults.py",
 )  # in this order, which is that of their names
 NAME, KEY, VARIABLE = "tiny", "open-sesame", "SHOP_API_KEY"
-START_TIMEOUT_S = 240
 PROMPT_ONLY = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -44,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """vLLM's own server with the tiny captioner, which wants KEY."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "chat.jinja").write_text(PROMPT_ONLY)
-    (port,) = processes.free_ports(1)
+    (port,) = free_ports(1)
     flags = {
         "model": checkpoints.resolve("facap/tiny-captioner"),
         "served-model-name": NAME,
@@ -66,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             env=os.environ | variables,
         )
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not _healthy(f"http://127.0.0.1:{port}/health"):
             said = (folder / "server.log").read_text()
             assert process.poll() is None and time.monotonic() < deadline, said[-4000:]

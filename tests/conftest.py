@@ -14,14 +14,19 @@ from tests.annotation_server import FILES, asked_server, server  # noqa: F401  t
 
 # The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
 # looks for new ones, and for more of them.
-hypothesis.settings.register_profile("fixed", derandomize=True)
-hypothesis.settings.register_profile("explore", max_examples=500)
+# Neither looks at the clock: a busy machine stops a process for longer than an example takes.
+patient: Any = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("fixed", derandomize=True, **patient)
+hypothesis.settings.register_profile("explore", max_examples=500, **patient)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray of our own; the cluster test sets its own
 os.environ.pop("RAY_ADDRESS", None)
 set_here(variables(hub=False))
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+for start in ("RAY_raylet_start_wait_time_s", "RAY_gcs_server_port_wait_time_s"):
+    os.environ.setdefault(start, "600")  # 30 s is not enough on a busy machine
+os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
 
 
 @pytest.fixture(scope="session")

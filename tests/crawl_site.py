@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from time import monotonic, time
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from benchmarks.polite_hosts import PULSE_S
 from facap.crawl.config import LOCAL_SERVER, CrawlConfig
 from facap.crawl.fetch import Fetcher
 from facap.crawl.outcome import Fetched, FetchError
@@ -26,11 +27,15 @@ class Site:
         self.robots = robots if isinstance(robots, list) else [robots]
         self.asked: Counter[str] = Counter()
         self.agents: set[str] = set()
+        # Since when a request may have been there, and when it was seen: later, if this process had to wait.
+        self.earliest: list[float] = []
         self.times: list[float] = []
+        self.pulses = deque([monotonic()], maxlen=3)
         self.now = self.most = 0
         self.broken = False  # then every path but robots.txt is 503
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.earliest.append(self.pulses[0])
         self.times.append(monotonic())
         self.asked[request.path] += 1
         self.agents.add(request.headers["User-Agent"])
@@ -40,6 +45,12 @@ class Site:
             return await self.page(request)
         finally:
             self.now -= 1
+
+    async def pulse(self) -> None:
+        """Notes the time every few milliseconds that this process runs; see benchmarks/polite_hosts.py."""
+        while True:
+            self.pulses.append(monotonic())
+            await asyncio.sleep(PULSE_S)
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         count = self.asked[request.path]
@@ -138,9 +149,11 @@ def on_site(site: Site, use: Callable[[Fetcher, str], Awaitable[T]], **settings:
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        beating = asyncio.create_task(site.pulse())
         quick = {"backoff_s": 0.01, "max_bytes": 4000, "breaker_pause_s": 0.01}
         async with Fetcher(CrawlConfig(**{**LOCAL_SERVER, **quick, **settings})) as fetcher:
             result = await use(fetcher, f"http://127.0.0.1:{runner.addresses[0][1]}")
+        beating.cancel()
         await runner.cleanup()
         return result
 

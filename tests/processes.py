@@ -1,7 +1,6 @@
 """Jobs that are started as a user starts them, killed with all that they started, or waited for."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +10,10 @@ from pathlib import Path
 
 import psutil
 
+from tests.ports import free_ports as free_ports
+
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 1200  # ends a test that waits in vain; ten times what the longest wait takes, for busy machines
 
 
 def start(module: str, flags: dict[str, object], log: Path, **variables: str) -> subprocess.Popen:
@@ -40,11 +42,13 @@ def kill_everything(process: subprocess.Popen) -> None:
             member.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(family, timeout=30)
-    process.wait(timeout=30)
+    psutil.wait_procs(family, timeout=PATIENCE_S)
+    process.wait(timeout=PATIENCE_S)
 
 
-def kill_when(process: subprocess.Popen, ready: Callable[[], bool], log: Path, timeout_s: float) -> None:
+def kill_when(
+    process: subprocess.Popen, ready: Callable[[], bool], log: Path, timeout_s: float = PATIENCE_S
+) -> None:
     """Kills the process as soon as `ready`; an AssertionError with its output if that never comes."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -74,12 +78,3 @@ def after(ready: Callable[[], bool], act: Callable[[], None]) -> threading.Threa
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return found

@@ -70,7 +70,10 @@ class Cluster:
                 stderr=out,
             )
         wait_for(
-            lambda: "Ray runtime started" in log.read_text(), f"{address} did not start", self.nodes[address], log
+            lambda: "Ray runtime started" in log.read_text(),
+            f"{address} did not start",
+            self.nodes[address],
+            log,
         )
 
     def host_of(self, actor: str) -> str | None:
@@ -132,7 +135,11 @@ def cluster(checkout: Path = ROOT, num_cpus: int = 2) -> Iterator[Cluster]:
         str(checkout / "cluster" / "local_cluster.sh"),
         *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
         *(f"--ray-client-server-port={client}", "--min-worker-port=0", "--max-worker-port=0"),
-        *(f"--num-cpus={num_cpus}", f"--object-store-memory={200 * 1024**2}", f"--temp-dir={folder / 'head'}"),
+        *(
+            f"--num-cpus={num_cpus}",
+            f"--object-store-memory={200 * 1024**2}",
+            f"--temp-dir={folder / 'head'}",
+        ),
     ]
     log = folder / "head.log"
     with log.open("w") as out:

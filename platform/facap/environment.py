@@ -19,7 +19,9 @@ QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",  # its threads do not survive a fork
 }
-SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # by which `ray job submit` hands its runtime environment to the job
+SUBMITTED = (
+    "RAY_JOB_CONFIG_JSON_ENV_VAR"  # by which `ray job submit` hands its runtime environment to the job
+)
 
 
 def variables(hub: bool) -> dict[str, str]:

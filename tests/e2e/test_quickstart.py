@@ -24,6 +24,7 @@ from facap.tracking import open_client
 from facap.train import pipeline as train_pipeline
 from facap.train.config import TrainConfig
 from tests import processes
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCTS = 150
@@ -42,7 +43,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
     """Free ports for the demo catalogue and the service, the same for every run of the module."""
-    return dict(zip(("catalog.port", "serve.port"), processes.free_ports(2), strict=True))
+    return dict(zip(("catalog.port", "serve.port"), free_ports(2), strict=True))
 
 
 def start(workspace: Path, ports: dict[str, int], **more: object) -> subprocess.Popen:
@@ -64,13 +65,13 @@ def half_trained(workspace: Path) -> Callable[[], bool]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3 * processes.PATIENCE_S)
 def test_killed_in_two_stages_it_ends_with_every_row_once(tmp_path: Path, ports: dict[str, int]):
     workspace = tmp_path / "w"
     log = workspace.parent / "out.txt"
-    processes.kill_when(start(workspace, ports), processes.half_done(workspace, "images"), log, timeout_s=400)
+    processes.kill_when(start(workspace, ports), processes.half_done(workspace, "images"), log)
     assert not finished(workspace, "images")
-    processes.kill_when(start(workspace, ports), half_trained(workspace), log, timeout_s=1000)
+    processes.kill_when(start(workspace, ports), half_trained(workspace), log)
     assert not finished(workspace, "model")
     ours = ("  ", "[", "logs of this run: ", "Ray runs on this machine; ")
     others = [line for line in output(workspace).splitlines() if line and not line.startswith(ours)]
@@ -78,7 +79,7 @@ def test_killed_in_two_stages_it_ends_with_every_row_once(tmp_path: Path, ports:
     assert [line for line in others if re.search(r"vllm|VLLM|EngineCore| INFO | DEBUG ", line)] == []
 
     process = start(workspace, ports)
-    assert process.wait(timeout=600) == 0, output(workspace)
+    assert process.wait(timeout=processes.PATIENCE_S) == 0, output(workspace)
     text = output(workspace)
     store = Store(str(workspace))
 

@@ -20,7 +20,8 @@ import yaml
 
 from facap.store import Store
 from tests import processes
-from tests.processes import PATIENCE_S, free_ports
+from tests.ports import free_ports
+from tests.processes import PATIENCE_S
 from tests.ray_cluster import Cluster, cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE_S)]

@@ -14,6 +14,7 @@ from facap.dataflow import write_rows
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, conform
 from facap.store import Store
+from tests.processes import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +103,7 @@ def test_a_killed_run_is_taken_up_where_it_stopped(ray_session: None, tmp_path: 
         [sys.executable, __file__, str(workspace)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     part_files = workspace / "captions" / "data-k1"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and driver.poll() is None:
         if part_files.is_dir() and len(list(part_files.glob("part-*.parquet"))) >= 5:
             break

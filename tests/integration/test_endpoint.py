@@ -50,7 +50,7 @@ def test_captions_of_a_killed_job_are_those_of_the_model(
     config = captions_of(asked_server, engine=SMALL)
     flags = job_flags(workspace, "caption", config)
     job = processes.start("jobs.caption_images", flags, log)
-    kill_when(job, processes.half_done(workspace, "captions"), log, timeout_s=200)
+    kill_when(job, processes.half_done(workspace, "captions"), log)
     stage = store.stage("captions", CAPTIONS, caption_pipeline.key(config, store.fingerprint("images")))
     written = stage.read(["item_id"]).num_rows
     assert 0 < written < NUM_IMAGES and KEY not in log.read_text()
@@ -111,7 +111,7 @@ def test_texts_of_a_killed_job_are_all_there_once(
     config = texts_of(asked_server, max_tokens=64, engine=SMALL, template=str(told))
     flags = job_flags(workspace, "modify", config)
     job = processes.start("jobs.write_modifications", flags, log)
-    kill_when(job, processes.half_done(workspace, "triplets"), log, timeout_s=200)
+    kill_when(job, processes.half_done(workspace, "triplets"), log)
     assert store.manifest("triplets") is None
 
     report = modify_pipeline.run(store, config, Progress("modify"))

@@ -21,6 +21,7 @@ from facap.registry.config import RegistryConfig
 from facap.schemas import IMAGES, METRICS, RANKS, from_rows
 from facap.store import Store
 from facap.tracking import open_client
+from tests.processes import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 NAME = "facap-fashionblip2"
@@ -242,7 +243,7 @@ def test_of_two_promotions_at_once_the_better_one_stays(
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(PATIENCE_S)
         assert process.exitcode == 0
     client = open_client(store, "")
     champion = versions.aliased(client, NAME, versions.CHAMPION)
@@ -260,7 +261,7 @@ def _hold(uri: str, held: object) -> None:
 
     with versions.promotion_lock(MlflowClient(tracking_uri=uri, registry_uri=uri), NAME):
         held.set()  # type: ignore[attr-defined]
-        time.sleep(600)
+        time.sleep(PATIENCE_S)
 
 
 def test_the_lock_of_a_killed_promotion_is_taken_over(store: Store) -> None:
@@ -269,7 +270,7 @@ def test_the_lock_of_a_killed_promotion_is_taken_over(store: Store) -> None:
     held = spawn.Event()
     process = spawn.Process(target=_hold, args=(f"sqlite:///{store.path('mlflow.db')}", held))
     process.start()
-    assert held.wait(60)
+    assert held.wait(PATIENCE_S)
     with (
         pytest.raises(StageFailed, match=r"another promotion .* is going on"),
         versions.promotion_lock(client, NAME, wait_s=0.5),

@@ -15,7 +15,8 @@ from facap.errors import ContractError, ResourceError
 from facap.schemas import CATEGORIES
 from serve_app.config import ServeConfig
 from serve_app.deploy import CONFIG_FILE, deploy
-from tests import processes
+from tests.ports import free_ports
+from tests.processes import PATIENCE_S
 from tests.serving import VERSION, Made, jpeg, make
 
 pytestmark = pytest.mark.slow
@@ -42,8 +43,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ServeConfig:
         text = text.replace(old, f"{old.partition(':')[0]}: 8")
     short = tmp_path_factory.mktemp("config") / "serve.yaml"
     short.write_text(text)
-    (port,) = processes.free_ports(1)
-    return ServeConfig(config_file=str(short), port=port, ready_timeout_s=400)
+    (port,) = free_ports(1)
+    return ServeConfig(config_file=str(short), port=port, ready_timeout_s=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def site(made: Made, config: ServeConfig) -> Iterator[str]:
 
 @pytest.fixture
 def client(site: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=site, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=site, timeout=PATIENCE_S, trust_env=False) as client:
         yield client
 
 
@@ -225,7 +226,7 @@ def test_the_page_in_chromium(site: str, made: Made, tmp_path: Path) -> None:
 
     if browser_path() is None:
         pytest.skip("no chromium on this machine")
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=1000 * PATIENCE_S)
     with open_page(site, width=1280, height=900) as page:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -290,7 +291,7 @@ def test_the_page_asks_again_when_it_is_refused(site: str, made: Made) -> None:
         page.route("**/images/*.jpg", refuse)  # until the picture of the reference was refused as well
         page.route("**/api/**", refuse_twice)
         page.reload()
-        page.locator("#grid .card[data-id]").first.click(timeout=60_000)
+        page.locator("#grid .card[data-id]").first.click(timeout=1000 * PATIENCE_S)
         failed = "(i => i.complete && !i.naturalWidth)(document.getElementById('reference-image'))"
         while not page.evaluate(failed):
             page.wait_for_timeout(10)
@@ -298,7 +299,7 @@ def test_the_page_asks_again_when_it_is_refused(site: str, made: Made) -> None:
         page.route("**/images/*.jpg", refuse_twice)
         page.locator("#text").fill("in red")
         page.keyboard.press("Enter")
-        expect(page.locator("#grid .rank")).to_have_count(38, timeout=60_000)
+        expect(page.locator("#grid .rank")).to_have_count(38, timeout=1000 * PATIENCE_S)
         wait_for_pictures(page)
         assert page.locator("#notice").is_hidden()
         assert refused[f"{site}/api/search"] == 3

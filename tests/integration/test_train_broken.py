@@ -11,7 +11,6 @@ from facap.tracking import EXPERIMENT, open_client
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(900)
 def test_a_training_killed_twice_has_the_losses_of_one_in_peace(ray_session: None, tmp_path: Path) -> None:
     """On two workers with all of its Ray, then the one that went on; 2, 1 and 2: benchmarks/train.py."""
     found = broken_trainings.survived(tmp_path, families=60, epochs=4, keep="best")

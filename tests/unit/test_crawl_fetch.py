@@ -50,7 +50,9 @@ def outcome(site: Site, path: str, condition: dict[str, str] | None = None, **se
     ],
 )
 def test_every_outcome_has_its_status(path: str, wanted: str) -> None:
-    settings = {"total_timeout_s": 0.3, "read_timeout_s": 0.2} if path in ("/slow", "/drip") else {}
+    settings: dict[str, object] = {}
+    if path in ("/slow", "/drip"):  # robots.txt has to come in time, which a busy machine may not manage
+        settings = {"total_timeout_s": 0.3, "read_timeout_s": 0.2, "obey_robots": False}
     assert outcome(Site(), path, attempts=3 if "busy" in path else 2, **settings) == wanted
 
 
@@ -75,7 +77,8 @@ def test_retry_after_holds_back_every_request_to_the_host(wait: str) -> None:
 
     assert on_site(site, use, attempts=3, max_wait_s=5) == ["body", "empty"]
     robots, first, second = site.times[:3]
-    assert second - first >= 0.9 and site.asked["/ok"] == 1 and first - robots < 0.9
+    assert second - first >= 0.9 and site.asked["/ok"] == 1
+    assert first - robots < second - first  # not held back before it was asked to wait
 
 
 def test_a_host_that_asks_for_more_peace_than_we_wait_is_left_alone() -> None:

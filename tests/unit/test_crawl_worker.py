@@ -20,6 +20,7 @@ from facap.crawl.sink import Sink
 from facap.crawl.worker import CrawlWorker
 from facap.schemas import IMAGES, OK
 from facap.store import Stage, Store
+from tests.processes import PATIENCE_S
 
 ITEM = {"product_id": "p", "category": "dress"}
 
@@ -142,7 +143,7 @@ def test_rows_are_in_the_store_when_the_lane_is_done_and_late_ones_after_a_while
             while len(rows(stage)) < 2:
                 await asyncio.sleep(0.02)
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
 
 
 def test_a_failed_write_keeps_the_rows_and_is_raised(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from facap.catalog.demo import FAULTS, _write_manifest, _write_truth, addresses
 from facap.catalog.demo_server import PAGE, serve_demo
 from facap.catalog.garments import ATTRIBUTES, sample_catalogue
 from facap.errors import ResourceError
-from tests.processes import free_ports
+from tests.ports import free_ports
+from tests.processes import PATIENCE_S
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def get(url: str) -> tuple[int, str, bytes]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read()
     except urllib.error.HTTPError as error:
         return error.code, "", b""

@@ -7,13 +7,14 @@ from pathlib import Path
 from facap.triplets.formats import fashion_iq
 from facap.triplets.formats.entries import Entry, Part
 from tests.formats_data import files_of
+from tests.processes import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def job(name: str, workspace: Path, *flags: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", f"jobs.{name}", "--workspace", str(workspace), *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_a_dataset_goes_in_and_out_by_the_jobs(tmp_path: Path):

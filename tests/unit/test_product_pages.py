@@ -177,6 +177,20 @@ def test_text_without_a_charset_is_utf_8() -> None:
     assert line["title"] == "Größe 漢"
 
 
+@pytest.fixture(scope="module")
+def most_cpu_s() -> float:
+    """Five times what this machine needs now for an honest page as large as may be."""
+    garments = [
+        {**PRODUCT, "sku": str(n), "name": "Wrap dress", "image": [f"/{n}.jpg", f"/{n}b.jpg"]}
+        for n in range(7500)
+    ]
+    body = page(garments)
+    assert 0.9 * MAX_JSON_LD < len(body) < MAX_JSON_LD
+    started = time.thread_time()
+    assert len(good(page_lines(body, HERE))) == 2 * len(garments)
+    return 5 * (time.thread_time() - started)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -189,10 +203,10 @@ def test_text_without_a_charset_is_utf_8() -> None:
         (page('{"b": ' + '{"a":' * 400 + "1" + "}" * 401), "malformed_json_ld"),
     ],
 )
-def test_hostile_pages_cost_little(body: bytes, reason: str) -> None:
-    started = time.monotonic()
+def test_hostile_pages_cost_little(body: bytes, reason: str, most_cpu_s: float) -> None:
+    started = time.thread_time()
     assert reason in reasons(page_lines(body, HERE))
-    assert time.monotonic() - started < 10
+    assert time.thread_time() - started < most_cpu_s
 
 
 @pytest.mark.parametrize(
@@ -200,14 +214,18 @@ def test_hostile_pages_cost_little(body: bytes, reason: str) -> None:
     [
         {**PRODUCT, "image": [f"/{n}.jpg" for n in range(40_000)], "name": ["n"] * 40_000},
         {"@context": "https://schema.org", "@graph": [{"@id": "#a", "name": str(n)} for n in range(25_000)]},
-        {"@context": [{f"t{n}": f"http://x/{n}"} for n in range(4000)], "@type": "Product"},
+        {"@context": [{f"t{n}": f"http://x/{n}"} for n in range(30_000)], "@type": "Product"},
+        {
+            "@context": {f"t{n}": f"http://x/{n}" for n in range(9000)},
+            "@graph": [{"@context": {"a": "x:"}}] * 9000,
+        },
         {**PRODUCT, "name": [{}] * 60_000, "hasVariant": [{"@type": "Product"}] * 20_000},
     ],
 )
-def test_work_grows_with_the_size_of_a_page_only(block: dict) -> None:
-    started = time.monotonic()
+def test_work_grows_with_the_size_of_a_page_only(block: dict, most_cpu_s: float) -> None:
+    started = time.thread_time()
     assert page_lines(page(block), HERE)
-    assert time.monotonic() - started < 15
+    assert time.thread_time() - started < most_cpu_s
 
 
 _NAMES = st.sampled_from(

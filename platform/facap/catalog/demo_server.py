@@ -111,7 +111,7 @@ def _served_at(base: str) -> str | None:
     """The identity that a server answers with; None if it is none of ours."""
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            base + IDENTITY, timeout=2
+            base + IDENTITY, timeout=10
         ) as answer:
             return str(answer.read(64).decode("ascii", "replace"))
     except (OSError, ValueError):  # URLError and HTTPException's kin included

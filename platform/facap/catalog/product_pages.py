@@ -23,6 +23,7 @@ from facap.catalog.lines import Line, Unreadable
 
 MAX_PAGE_BYTES = 8 << 20  # large shops' pages take 1 to 3 MB
 MAX_JSON_LD = 1 << 20  # characters a page; a group of 500 variants takes 100,000
+MAX_CONTEXTS = 100  # in a list; PyLD copies all terms so far for each, and 16,000 took it nine seconds
 MAX_VALUES = 10  # of a property that are asked for a text
 SCHEMA = "schema.org/"
 _VOCABULARY = {"@vocab": f"https://{SCHEMA}"}
@@ -121,8 +122,16 @@ def _nodes(text: str, base: str, number: int) -> dict[str, Node]:
     """The nodes of one block by their id; blank ones are told apart from those of other blocks."""
     options = {"base": base, "documentLoader": _context, "expandContext": {"@context": _VOCABULARY}}
     nodes: dict[str, Node] = {}
-    _flatten(jsonld.expand(json.loads(text, strict=False), options), nodes, f"_:{number}")
+    read = json.loads(text, strict=False, object_hook=_of_few_contexts)
+    _flatten(jsonld.expand(read, options), nodes, f"_:{number}")
     return nodes
+
+
+def _of_few_contexts(value: dict[str, Any]) -> dict[str, Any]:
+    contexts = value.get("@context")
+    if isinstance(contexts, list) and len(contexts) > MAX_CONTEXTS:
+        raise ValueError(f"a list of {len(contexts)} contexts, more than {MAX_CONTEXTS}")
+    return value
 
 
 def _flatten(value: Any, nodes: dict[str, Node], blank: str) -> Any:
