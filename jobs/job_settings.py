@@ -92,7 +92,7 @@ def load_settings(argv: list[str], prog: str, description: str) -> Settings:
 
 
 def asks_hub(settings: Settings) -> bool:
-    """Whether the model of any stage is to be had from a hub: neither shipped, nor a folder, nor a server's."""
+    """Whether the model of any stage is a hub's: neither shipped, nor a folder, nor a server's."""
     asked = [s.model for s in (settings.caption, settings.modify, settings.verify) if not s.endpoint.url]
     loaded = [*asked, settings.pairs.base, settings.evaluate.base, settings.train.model.base]
     return any(model and not model.startswith(("facap/", "/", ".", "~")) for model in loaded)

@@ -1,7 +1,7 @@
-"""A Ray cluster with token authentication on this machine: a head as cluster/local_cluster.sh starts it, and nodes.
+"""A Ray cluster with token authentication on this machine: a head by cluster/local_cluster.sh, and nodes.
 
-Every node has an address and a folder of its own: with a shared one they delete each other's copies of what a job
-brought along. As in `cluster/raycluster.yaml` a head with other nodes runs no tasks.
+Every node has an address and a folder of its own: with a shared one they delete each other's copies of what a
+job brought along. As in `cluster/raycluster.yaml` a head with other nodes runs no tasks.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """The environment variables that a job's processes get from facap, said here and nowhere else.
 
-What is named already, in the shell, in a pod's `env` or in the runtime environment of `ray job submit`, stays as it
-is. Ray refuses a job whose runtime environment and whose code name the same variable, so what goes to Ray passes
-through `unnamed`.
+What is named already, in the shell, in a pod's `env` or in the runtime environment of `ray job submit`, stays
+as it is. Ray refuses a job whose runtime environment and whose code name the same variable, so what goes to
+Ray passes through `unnamed`.
 
 >>> variables(hub=False)["HF_HUB_OFFLINE"]
 '1'
@@ -19,9 +19,7 @@ QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",  # its threads do not survive a fork
 }
-SUBMITTED = (
-    "RAY_JOB_CONFIG_JSON_ENV_VAR"  # by which `ray job submit` hands its runtime environment to the job
-)
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # in it `ray job submit` hands its runtime environment on
 
 
 def variables(hub: bool) -> dict[str, str]:
@@ -30,7 +28,7 @@ def variables(hub: bool) -> dict[str, str]:
 
 
 def set_here(wanted: Mapping[str, str]) -> None:
-    """Sets those of `wanted` that this process does not have; what it starts on this machine gets them too."""
+    """Sets those of `wanted` that this process does not have; its children get them too."""
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 

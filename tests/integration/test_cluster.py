@@ -1,7 +1,7 @@
 """README's cluster command, as it stands there, on three nodes with a token; one of them dies meanwhile.
 
-The whole pipeline is submitted for a small demo catalogue. The node that runs the vLLM engine gets SIGKILL while
-captions are written, and another joins in its place: what comes out is what an undisturbed run writes.
+The whole pipeline is submitted for a small demo catalogue. The node that runs the vLLM engine gets SIGKILL
+while captions are written, and another joins in its place: what comes out is what an undisturbed run writes.
 """
 
 import json
@@ -200,7 +200,8 @@ settings = load_settings([], "job", "")
 set_here(variables(hub=False))
 with ray_session(settings, sys.stdout):
     import ray
-    ray.init(runtime_env={"env_vars": engine.unnamed(engine.environment(settings.caption))}, ignore_reinit_error=True)
+    wanted = engine.unnamed(engine.environment(settings.caption))
+    ray.init(runtime_env={"env_vars": wanted}, ignore_reinit_error=True)  # as ray.data.llm does
     @ray.remote
     def named():
         return {n: os.environ.get(n) for n in ("VLLM_LOGGING_LEVEL", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS")}

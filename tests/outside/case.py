@@ -1,6 +1,6 @@
 """One input of a kind that other people's shops, servers and models produce, with the right result.
 
-    >>> Case("tables", "utf16 with a mark", expected=2, seen=lambda folder: count(folder / "a.csv"))  # doctest: +SKIP
+    >>> Case("tables", "utf16", expected=2, seen=lambda folder: count(folder / "a.csv"))    # doctest: +SKIP
 
 Every module of this folder that has `CASES` is run by tests/unit/test_outside.py, and counted by
 benchmarks/outside.py.
