@@ -5,110 +5,43 @@ while captions are written, and another joins in its place: what comes out is wh
 """
 
 import json
-import re
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
 from facap.store import Store
-from tests import processes
-from tests.ports import free_ports
 from tests.processes import PATIENCE_S
-from tests.ray_cluster import Cluster, cluster
+from tests.ray_cluster import Cluster
+from tests.readme_cluster import Run, copy_repository, run_pipeline, three_nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE_S)]
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ("127.0.0.2", "127.0.0.3")
-REPLACEMENT = "127.0.0.4"
 STAGES = ("catalog", "crawl", "caption", "pairs", "modify", "train", "evaluate", "promote", "index", "serve")
-NOT_SHIPPED = shutil.ignore_patterns(".git", ".venv", "workspace*", "__pycache__", "results", ".*_cache")
-ENGINE = "vLLMEngineStageUDF"  # in the title of the process that holds the engine
-
-
-def readme_commands() -> list[str]:
-    """The commands of README's section on clusters."""
-    section = (ROOT / "README.md").read_text().split("\n## On a cluster\n")[1].split("\n## ")[0]
-    (block,) = re.findall(r"```\n(.*?)```", section, re.S)
-    whole = block.replace("\\\n", " ")
-    return [line.split("   #")[0].strip() for line in whole.splitlines()]
-
-
-@dataclass
-class Run:
-    """What the submitted pipeline did."""
-
-    code: int
-    output: str
-    store: Store
-    page: str
-    killed: list[str] = field(default_factory=list)  # addresses of the nodes that died
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with a `shop.yaml` of its own, so that the command needs no change."""
-    folder = tmp_path_factory.mktemp("user") / "facap"
-    shutil.copytree(ROOT, folder, ignore=NOT_SHIPPED)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    catalog, serve = free_ports(2)
-    settings = {
-        "workspace": str(folder.parent / "shop"),
-        "serve_after": False,
-        "catalog": {"num_products": 60, "port": catalog},
-        "crawl": {"batch_size": 32, "num_workers": 2},
-        "caption": {"engine": {"rows_per_part": 8, "batch_size": 4, "max_num_seqs": 4}},
-        "train": {"batch_size": 16, "epochs": 1},
-        "evaluate": {"bootstrap_samples": 100},
-        "registry": {"min_gain": -100},
-        "serve": {"port": serve},
-    }
-    (folder / "shop.yaml").write_text(yaml.safe_dump(settings))
-    return folder
+    """A copy of the repository with a `shop.yaml`."""
+    return copy_repository(tmp_path_factory.mktemp("user"))
 
 
 @pytest.fixture(scope="module")
 def nodes(checkout: Path) -> Iterator[Cluster]:
-    """A head without CPUs, started by README's command, and two nodes."""
-    assert readme_commands()[0] == "cluster/local_cluster.sh"
-    with cluster(checkout, num_cpus=0) as running:
-        for address in NODES:
-            running.add_node(address, num_cpus=2)
+    """The cluster of README's first command, and two nodes."""
+    with three_nodes(checkout) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def pipeline(nodes: Cluster, checkout: Path) -> Run:
-    """README's second command, typed in the repository's folder."""
-    command = readme_commands()[1].replace("HEAD:8265", nodes.dashboard)
-    assert command.startswith("RAY_AUTH_MODE=token ray job submit ") and "--config shop.yaml" in command
-    settings = yaml.safe_load((checkout / "shop.yaml").read_text())
-    workspace = Path(settings["workspace"])
-    log = checkout.parent / "out.txt"
-    with log.open("w") as out:
-        job = subprocess.Popen(
-            ["sh", "-c", command], cwd=checkout, env=nodes.shell(), stdout=out, stderr=subprocess.STDOUT
-        )
-    begun = processes.half_done(workspace, "captions")
-    deadline = time.monotonic() + PATIENCE_S
-    host = None
-    while host is None or not begun():
-        assert job.poll() is None and time.monotonic() < deadline, log.read_text()
-        host = host or nodes.host_of(ENGINE)
-        time.sleep(0.02)
-    nodes.kill_node(host)
-    assert not (workspace / "captions" / "manifest.json").exists(), "killed too late to disturb anything"
-    nodes.add_node(REPLACEMENT, num_cpus=2)
-    code = job.wait(timeout=PATIENCE_S)
-    page = f"http://127.0.0.1:{settings['serve']['port']}"
-    return Run(code, log.read_text(), Store(str(workspace)), page, [host])
+def pipeline(nodes: Cluster) -> Run:
+    """README's second command, while a node dies."""
+    return run_pipeline(nodes)
 
 
 def submit(nodes: Cluster, *entrypoint: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -153,10 +86,8 @@ def test_the_service_answers_after_the_job(pipeline: Run):
         assert len(json.load(answer)["results"]) == 5
 
 
-def test_a_node_that_died_with_its_engine_changed_no_caption(
-    pipeline: Run, nodes: Cluster, checkout: Path, tmp_path: Path
-):
-    assert len(pipeline.killed) == 1
+def test_a_node_that_died_with_its_engine_changed_no_caption(pipeline: Run, nodes: Cluster, tmp_path: Path):
+    assert pipeline.killed not in nodes.nodes
     calm = tmp_path / "calm"
     calm.mkdir()
     for name in ("items", "images"):
