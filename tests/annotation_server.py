@@ -23,6 +23,7 @@ from tests.processes import PATIENCE_S, kill_everything
 
 FILES = (
     "test_annotate.py",
+    "test_annotated_study.py",
     "test_answers.py",
     "test_endpoint.py",
     "test_reannotation.py",

@@ -27,6 +27,9 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 for start in ("RAY_raylet_start_wait_time_s", "RAY_gcs_server_port_wait_time_s"):
     os.environ.setdefault(start, "600")  # 30 s is not enough on a busy machine
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+os.environ.setdefault(
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+)  # a process a training that waits for a cloud
 
 
 @pytest.fixture(scope="session")
