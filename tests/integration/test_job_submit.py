@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 
 from facap.store import Store
 from tests.ports import free_ports
-from tests.processes import PATIENCE_S
+from tests.processes import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +58,7 @@ def cluster() -> Iterator[Cluster]:
             command, env=environment(RAY_AUTH_TOKEN_PATH=str(started.token_file)), stdout=log, stderr=log
         )
     try:
-        wait_for(head, started)
+        wait_until(lambda: is_up(started), head, started.log, every_s=0.5)
         yield started
     finally:
         family = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
@@ -71,18 +70,15 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(head: subprocess.Popen, cluster: Cluster) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        assert head.poll() is None, cluster.log.read_text()
-        try:
-            urllib.request.urlopen(f"{cluster.address}/api/jobs/", timeout=5)
-        except urllib.error.HTTPError as error:
-            assert error.code == 401  # up, and asking for a token
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"Ray was not up after {PATIENCE_S} s: {cluster.log.read_text()}")
+def is_up(cluster: Cluster) -> bool:
+    try:
+        urllib.request.urlopen(f"{cluster.address}/api/jobs/", timeout=5)
+    except urllib.error.HTTPError as error:
+        assert error.code == 401  # up, and asking for a token
+        return True
+    except OSError:
+        return False
+    raise AssertionError("Ray answers without a token")
 
 
 def submit(cluster: Cluster, *entrypoint: str, **variables: str) -> subprocess.CompletedProcess[str]:
