@@ -10,6 +10,7 @@ Steps that a kill undid are taken twice, and both losses count.
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def resumptions(workspace: Path) -> list[int]:
 
 def survived(folder: Path, families: int, **changes: Any) -> dict[str, Any]:
     """The shorter way, for tests: killed with its Ray on two workers, it goes on with one that is killed."""
-    peace, broken = (drawn.make(str(folder / name), families, seed=0) for name in ("peace", "broken"))
+    peace = drawn.make(str(folder / "peace"), families, seed=0)
+    broken = Store(shutil.copytree(peace.root, folder / "broken").as_posix())
     undisturbed = trained(peace, settings(2, **changes))
     workspace = Path(broken.root)
     _run(workspace, 2, changes, 0, _kill_all)

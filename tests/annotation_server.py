@@ -7,7 +7,6 @@ not trained for texts that say what changes, and writes them as nonsense.
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from facap.annotate.config import CaptionConfig, EndpointConfig, ModifyConfig
 from facap.annotate.engine import environment
 from facap.model import checkpoints
 from tests.ports import free_ports
-from tests.processes import PATIENCE_S, kill_everything
+from tests.processes import kill_everything, wait_until
 
 FILES = (
     "test_annotate.py",
+    "test_annotated_study.py",
     "test_answers.py",
     "test_endpoint.py",
     "test_reannotation.py",
@@ -65,11 +65,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             env=os.environ | variables,
         )
     try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not _healthy(f"http://127.0.0.1:{port}/health"):
-            said = (folder / "server.log").read_text()
-            assert process.poll() is None and time.monotonic() < deadline, said[-4000:]
-            time.sleep(0.2)
+        health = f"http://127.0.0.1:{port}/health"
+        wait_until(lambda: _healthy(health), process, folder / "server.log", every_s=0.2)
         yield Server(process, f"http://127.0.0.1:{port}/v1")
     finally:
         if process.poll() is None:

@@ -27,6 +27,11 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 for start in ("RAY_raylet_start_wait_time_s", "RAY_gcs_server_port_wait_time_s"):
     os.environ.setdefault(start, "600")  # 30 s is not enough on a busy machine
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+os.environ.setdefault(
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+)  # a process a training that waits for a cloud
+
+LONGEST = ("test_quickstart.py", "test_train_broken.py")
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +68,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two workers each begins with one of the longest files, so that what is left at the end is small."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 class ByFile(LoadScopeScheduling):

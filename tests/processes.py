@@ -46,19 +46,32 @@ def kill_everything(process: subprocess.Popen) -> None:
     process.wait(timeout=PATIENCE_S)
 
 
+def wait_until(
+    ready: Callable[[], bool],
+    process: subprocess.Popen,
+    log: Path,
+    every_s: float = 0.02,
+    timeout_s: float = PATIENCE_S,
+) -> None:
+    """Returns as soon as `ready`; an AssertionError with the process's output if it ends before that."""
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        assert process.poll() is None, f"ended before it was ready:\n{log.read_text()}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not reached in {timeout_s} s:\n{log.read_text()}")
+        time.sleep(every_s)
+
+
 def kill_when(
     process: subprocess.Popen, ready: Callable[[], bool], log: Path, timeout_s: float = PATIENCE_S
 ) -> None:
-    """Kills the process as soon as `ready`; an AssertionError with its output if that never comes."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    """Kills the process as soon as `ready`, and in any case; an AssertionError as wait_until raises it."""
+    try:
+        wait_until(ready, process, log, timeout_s=timeout_s)
         assert process.poll() is None, f"ended before it could be killed:\n{log.read_text()}"
-        if ready():
+    finally:
+        if process.poll() is None:
             kill_everything(process)
-            return
-        time.sleep(0.02)
-    kill_everything(process)
-    raise AssertionError(f"not reached in {timeout_s} s:\n{log.read_text()}")
 
 
 def half_done(workspace: Path, name: str) -> Callable[[], bool]:

@@ -27,11 +27,11 @@ from tests import processes
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCTS = 150
+PRODUCTS = 100
 SETTINGS = {
     "catalog.num_products": PRODUCTS,
     "crawl.batch_size": 64,
-    "train.batch_size": 32,
+    "train.batch_size": 20,
     "train.epochs": 3,  # of four steps
     "train.checkpoint_every_steps": 3,
     "evaluate.bootstrap_samples": 100,

@@ -14,7 +14,7 @@ from facap.dataflow import write_rows
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, conform
 from facap.store import Store
-from tests.processes import PATIENCE_S
+from tests.processes import ROOT, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -99,19 +99,20 @@ def test_a_killed_run_is_taken_up_where_it_stopped(ray_session: None, tmp_path: 
     import ray
 
     workspace = tmp_path / "w"
-    driver = subprocess.Popen(
-        [sys.executable, __file__, str(workspace)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    log = tmp_path / "log.txt"
+    with log.open("w") as out:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.test_dataflow", str(workspace)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=out,
+        )
     part_files = workspace / "captions" / "data-k1"
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and driver.poll() is None:
-        if part_files.is_dir() and len(list(part_files.glob("part-*.parquet"))) >= 5:
-            break
-        time.sleep(0.1)
-    running = driver.poll() is None
-    driver.kill()
-    _, problem = driver.communicate()
-    assert running, problem.decode()
+    try:
+        wait_until(lambda: len(list(part_files.glob("part-*.parquet"))) >= 5, driver, log)
+    finally:
+        driver.kill()
+        driver.wait()
 
     stage = Store(str(workspace)).stage("captions", CAPTIONS, "k1")
     done = stage.done("image_id")

@@ -122,15 +122,23 @@ def _nodes(text: str, base: str, number: int) -> dict[str, Node]:
     """The nodes of one block by their id; blank ones are told apart from those of other blocks."""
     options = {"base": base, "documentLoader": _context, "expandContext": {"@context": _VOCABULARY}}
     nodes: dict[str, Node] = {}
-    read = json.loads(text, strict=False, object_hook=_of_few_contexts)
+    read = _of_few_contexts(json.loads(text, strict=False))
     _flatten(jsonld.expand(read, options), nodes, f"_:{number}")
     return nodes
 
 
-def _of_few_contexts(value: dict[str, Any]) -> dict[str, Any]:
-    contexts = value.get("@context")
-    if isinstance(contexts, list) and len(contexts) > MAX_CONTEXTS:
-        raise ValueError(f"a list of {len(contexts)} contexts, more than {MAX_CONTEXTS}")
+def _of_few_contexts(value: Any) -> Any:
+    """`value`; ValueError if a list of contexts in it is too long."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            contexts = one.get("@context")
+            if isinstance(contexts, list) and len(contexts) > MAX_CONTEXTS:
+                raise ValueError(f"a list of {len(contexts)} contexts, more than {MAX_CONTEXTS}")
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
     return value
 
 

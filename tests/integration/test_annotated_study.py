@@ -1,9 +1,14 @@
-"""Texts for the study by the stages of a real run: what models write, what is made wrong, what is kept."""
+"""Texts for the study by the stages of a real run: what models write, what is made wrong, what is kept.
+
+The real vLLM's server that tests of annotation share describes the pictures, an engine writes the texts.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from facap.annotate.config import CaptionConfig
 from facap.catalog import wording
 from facap.catalog.garments import changes
 from facap.progress import Progress
@@ -12,6 +17,8 @@ from facap.study import drawn
 from facap.study.annotated import FROM_TAGS, WRITTEN_FROM_TAGS, Annotated, Annotators
 from facap.study.corrupted_texts import is_false
 from facap.train.feed import split_rows
+from facap.verify.config import VerifyConfig
+from tests.annotation_server import NAME, Server, asked
 
 FAMILIES = 24
 
@@ -26,10 +33,14 @@ def test_annotators_are_told_apart_by_what_they_write() -> None:
 
 
 @pytest.mark.slow
-def test_texts_of_each_way_are_of_the_drawn_pairs(tmp_path: Path, ray_session: None) -> None:
+def test_texts_of_each_way_are_of_the_drawn_pairs(
+    asked_server: Server, tmp_path: Path, ray_session: None
+) -> None:
     fine = drawn.make(str(tmp_path / "fine"), FAMILIES, 0)
     known = drawn.garments_of(FAMILIES, 0)
-    texts = Annotated(Store(str(tmp_path)), fine, known)
+    seeing: dict[str, Any] = {"model": NAME, "chat": True, "endpoint": asked(asked_server)}
+    by = Annotators(caption=CaptionConfig(**seeing), verify=VerifyConfig(**seeing))
+    texts = Annotated(Store(str(tmp_path)), fine, known, by)
     ways = ("two_stage", "verified", "unverified")
     rows = {way: texts.rows(way, Progress("study")).to_pylist() for way in ways}
     said = {way: {(r["reference_id"], r["target_id"]): r["modification"] for r in rows[way]} for way in ways}
