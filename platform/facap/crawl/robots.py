@@ -27,6 +27,15 @@ def parse(body: bytes) -> Protego:
     return Protego.parse(body[:MAX_BYTES].decode("utf-8-sig", "replace"))
 
 
+def allowed(rules: Protego, url: URL) -> bool:
+    """Whether `rules` let us ask for `url`, both as it is sent and as a server may read it.
+
+    Escapes are compared decoded (Protego). An address is sent with its dots, which a server resolves:
+    /public/../private/ must not get past a rule for /private/.
+    """
+    return all(rules.can_fetch(spelling, AGENT) for spelling in {str(url), str(URL(str(url)))})
+
+
 def without_rules(error: FetchError) -> Protego:
     """The rules of a host whose robots.txt could not be had because of `error`; raises for "none of it"."""
     code = error.status.removeprefix("http_")
