@@ -3,9 +3,10 @@
     >>> read('/* a */ {"image": ["/7.jpg",],}; {"sku": "8"}')
     ([{'image': ['/7.jpg']}, {'sku': '8'}], '')
 
-Put right are comments of JavaScript and HTML, CDATA marks, commas and semicolons too many, several values in
-a row, a byte order mark, raw line breaks and unknown escapes in strings, and text that was escaped for HTML as a
-whole. Nothing else is guessed at. Each reading is one pass over the text, and there are four at most.
+Put right are comments of JavaScript and HTML, CDATA marks, commas and semicolons too many, several values
+in a row, a byte order mark, raw line breaks and unknown escapes in strings, and text that was escaped for
+HTML as a whole. Nothing else is guessed at: what stays malformed is said. Each reading is one pass over the
+text, and there are four at most.
 """
 
 import html

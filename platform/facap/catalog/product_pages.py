@@ -6,12 +6,11 @@
     'https://a.example/7.jpg'
 
 JSON-LD is read by its rules (PyLD), so references within a page, graphs, prefixes and lists of types all
-work. No context is ever fetched: schema.org's is replaced by its vocabulary, others count as empty. What shops
-do to JSON around it is put right first (`loose_json`). A block, or a value of it, that is malformed costs itself.
+work. No context is ever fetched: schema.org's is replaced by its vocabulary, others count as empty. What
+shops do to JSON is put right first (`loose_json`). A block that is malformed costs itself only.
 """
 
 import itertools
-import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin
@@ -112,7 +111,7 @@ def _context(address: str, options: Any = None) -> dict[str, Any]:
 
 
 def _add_block(text: str, nodes: dict[str, Node], base: str, number: int) -> str:
-    """Adds the nodes of one block by their id, blank ones told apart; returns what is wrong, "" if nothing is."""
+    """Adds the nodes of one block by their id, blank ones told apart; returns what is wrong, or ""."""
     options = {"base": base, "documentLoader": _context, "expandContext": {"@context": _VOCABULARY}}
     values, wrong = loose_json.read(text)
     for place, value in enumerate(values):

@@ -20,8 +20,25 @@ GZIPS = ("gzip", "x-gzip")
 DEFLATE = "deflate"
 FRAMED = "aws-chunked"
 UNREADABLE = frozenset(
-    "br bzip2 compress dcb dcz exi lz4 lzma pack200-gzip sdch snappy x-bzip2 x-compress x-xz xz zstd "
-    "aes128gcm".split()
+    [
+        "br",
+        "bzip2",
+        "compress",
+        "dcb",
+        "dcz",
+        "exi",
+        "lz4",
+        "lzma",
+        "pack200-gzip",
+        "sdch",
+        "snappy",
+        "x-bzip2",
+        "x-compress",
+        "x-xz",
+        "xz",
+        "zstd",
+        "aes128gcm",
+    ]
 )
 """Names, IANA's and common ones, that do encode, in ways that we do not decode."""
 
@@ -51,9 +68,9 @@ class Layer(Protocol):
 class Decoder:
     """Takes off all encodings of a Content-Encoding `header`; "" is none.
 
-    `encoded`: the body as sent may be another than the body as meant. Raises Undecodable, and TooLarge when what is sent
-    or lies between two layers is more than `max_bytes` and what packing may add; the end result is the
-    caller's to count.
+    `encoded`: the body as sent may be another than the body as meant. Raises Undecodable; and TooLarge when
+    what is sent, or lies between two layers, is more than `max_bytes` and what packing may add. The end
+    result is the caller's to count.
     """
 
     def __init__(self, header: str, max_bytes: int) -> None:
@@ -70,7 +87,9 @@ class Decoder:
         if FRAMED in names:
             layers.insert(0, Unframer())
         self.encoded, self._layers = bool(layers), layers
-        self._cap = max_bytes + max_bytes // 8 + 4096  # packing adds 0.1 % to what it cannot shrink, frames more
+        self._cap = (
+            max_bytes + max_bytes // 8 + 4096
+        )  # packing adds 0.1 % to what it cannot shrink, frames more
         self._sizes = [0] * len(layers)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -104,7 +123,7 @@ class Inflater:
     def __init__(self, bare: bool = False, optional: bool = False) -> None:
         self._bare, self._optional = bare, optional
         self._held = b""  # too little to tell its kind
-        self._stream: "zlib._Decompress | None" = None
+        self._stream: zlib._Decompress | None = None
         self._begun = self._plain = self._over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -165,9 +184,9 @@ class Inflater:
 
 
 class Unframer:
-    """The frames of aws-chunked: length in hexadecimal, signature, line break, data, line break; 0 is the last.
+    """Takes off the frames of aws-chunked: length in hexadecimal, signature, line break, data, line break.
 
-    A body that does not begin with a frame passes as it is.
+    A frame of length 0 is the last. A body that does not begin with a frame passes as it is.
     """
 
     _FRAME = re.compile(rb"([0-9a-fA-F]{1,16})(?:;[^\r\n]{0,1000})?\r\n")
