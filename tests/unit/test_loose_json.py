@@ -65,8 +65,8 @@ def _raw(value: Any) -> str:
 
 WRAPPERS = [
     "{}", "<!--{}-->", "<!--\n{}\n//-->", "//<![CDATA[\n{}\n//]]>", "// <![CDATA[ {} // ]]>",
-    "/* <![CDATA[ */{}/* ]]> */", "<![CDATA[{}]]>", "// <![CDATA[\n{}\n// ]]&gt;", "\ufeff{};", "/* a */{},", "<!-- b -->{}",
-    "{}// c", " {} ;;",
+    "/* <![CDATA[ */{}/* ]]> */", "<![CDATA[{}]]>", "// <![CDATA[\n{}\n// ]]&gt;", "\ufeff{};",
+    "/* a */{},", "<!-- b -->{}", "{}// c", " {} ;;",
 ]  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def test_any_text_gives_values_or_a_reason(text: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ['"', '\\"', "/*", "//", "/ ", "<!--", "-", "[", "]", "{", "{}", "[],", "&quot;", "<![CDATA[", "/* ", "//  ", "x",
-     ",", "&", "'"],
+    ['"', '\\"', "/*", "//", "/ ", "<!--", "-", "[", "]", "{", "{}", "[],", "&quot;", "<![CDATA[", "/* ",
+     "//  ", "x", ",", "&", "'"],
 )  # fmt: skip
 def test_reading_takes_time_by_length_alone(unit: str) -> None:
     def seconds(length: int) -> float:
