@@ -83,6 +83,5 @@ def test_bad_urls_say_why(text: str, says: str) -> None:
 
 
 def test_good_urls_lose_only_their_fragment() -> None:
-    assert (
-        str(parse_url(" https://a.example/b%20c.jpg?x=1&y=%2F#z ")) == "https://a.example/b%20c.jpg?x=1&y=/"
-    )
+    text = "https://a.example/b%20c.jpg?x=1&y=%2F"
+    assert str(parse_url(f" {text}#z ")) == text

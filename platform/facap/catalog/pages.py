@@ -29,7 +29,7 @@ from facap.progress import Progress, check_failures
 from facap.schemas import OK, PAGES, from_rows
 from facap.store import Manifest, Stage, Store, stage_key
 
-VERSION = 1
+VERSION = 2  # pages that failed are read anew; good ones are kept, see _keep_known
 PAGES_PER_PART = 500
 NOT_FAILED = ("no_product", "no_image")  # a sitemap lists other pages too
 

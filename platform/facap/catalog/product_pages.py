@@ -6,12 +6,11 @@
     'https://a.example/7.jpg'
 
 JSON-LD is read by its rules (PyLD), so references within a page, graphs, prefixes and lists of types all
-work. No context is ever fetched: schema.org's is replaced by its vocabulary, others count as empty.
+work. No context is ever fetched: schema.org's is replaced by its vocabulary, others count as empty. What
+shops do to JSON is put right first (`loose_json`). A block that is malformed costs itself only.
 """
 
 import itertools
-import json
-import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin
@@ -19,6 +18,7 @@ from urllib.parse import urljoin
 from lxml import etree
 from pyld import jsonld
 
+from facap.catalog import loose_json
 from facap.catalog.lines import Line, Unreadable
 
 MAX_PAGE_BYTES = 8 << 20  # large shops' pages take 1 to 3 MB
@@ -27,9 +27,6 @@ MAX_CONTEXTS = 100  # in a list; PyLD copies all terms so far for each, and 16,0
 MAX_VALUES = 10  # of a property that are asked for a text
 SCHEMA = "schema.org/"
 _VOCABULARY = {"@vocab": f"https://{SCHEMA}"}
-_WRAPPING = re.compile(
-    r"^\s*(?:<!--|(?://|/\*)?\s*<!\[CDATA\[(?:\s*\*/)?)|(?:-->|(?://|/\*)?\s*\]\]>(?:\s*\*/)?)\s*$"
-)
 _PRODUCTS = {"Product", "ProductGroup", "ProductModel", "IndividualProduct", "SomeProducts"}
 _OTHERS = ("isRelatedTo", "isSimilarTo", "isAccessoryOrSparePartFor", "isConsumableFor")
 _IDS = ("sku", "productID", "mpn", "gtin", "gtin13", "gtin14", "gtin12", "gtin8", "url")
@@ -62,17 +59,13 @@ def page_lines(body: bytes, address: str = "") -> list[Line]:
     broken: list[Line] = []
     left = MAX_JSON_LD
     for number, text in enumerate(_blocks(tree)):
-        left -= len(text)
-        if left < 0:
-            broken.append(
-                Unreadable("malformed_json_ld", f"{base}: more than {MAX_JSON_LD} characters of it")
-            )
-            break
-        try:
-            nodes |= _nodes(text, base, number)
-        except _NOT_JSON_LD as error:
-            reason = " ".join(str(error).split())[:100]
-            broken.append(Unreadable("malformed_json_ld", f"{base}: {reason}"))
+        if len(text) > left:  # a block after it may be smaller
+            wrong = f"more than {MAX_JSON_LD} characters of it"
+        else:
+            left -= len(text)
+            wrong = _add_block(text, nodes, base, number)
+        if wrong:
+            broken.append(Unreadable("malformed_json_ld", f"{base}: {' '.join(wrong.split())[:100]}"))
     lines = list(_Page(nodes, base).lines())
     if lines or broken:
         return [*lines, *broken]
@@ -104,7 +97,7 @@ def _blocks(tree: Any) -> Iterator[str]:
     for script in tree.iter("script") if tree is not None else ():
         kind = (script.get("type") or "").partition(";")[0].strip().lower()
         if kind == "application/ld+json" and script.text and script.text.strip():
-            yield _WRAPPING.sub("", script.text)
+            yield script.text
 
 
 def _context(address: str, options: Any = None) -> dict[str, Any]:
@@ -118,13 +111,16 @@ def _context(address: str, options: Any = None) -> dict[str, Any]:
     }
 
 
-def _nodes(text: str, base: str, number: int) -> dict[str, Node]:
-    """The nodes of one block by their id; blank ones are told apart from those of other blocks."""
+def _add_block(text: str, nodes: dict[str, Node], base: str, number: int) -> str:
+    """Adds the nodes of one block by their id, blank ones told apart; returns what is wrong, or ""."""
     options = {"base": base, "documentLoader": _context, "expandContext": {"@context": _VOCABULARY}}
-    nodes: dict[str, Node] = {}
-    read = _of_few_contexts(json.loads(text, strict=False))
-    _flatten(jsonld.expand(read, options), nodes, f"_:{number}")
-    return nodes
+    values, wrong = loose_json.read(text)
+    for place, value in enumerate(values):
+        try:
+            _flatten(jsonld.expand(_of_few_contexts(value), options), nodes, f"_:{number}.{place}")
+        except _NOT_JSON_LD as error:
+            wrong = wrong or str(error) or "no JSON-LD"
+    return wrong
 
 
 def _of_few_contexts(value: Any) -> Any:
@@ -224,11 +220,11 @@ class _Page:
         """The first value as text: a literal, the name of what it refers to, or the reference."""
         for value in itertools.islice(self._values(node, name), MAX_VALUES):
             if "@value" in value:
-                return str(value["@value"]).strip()
+                return _plain(value["@value"])
             there = self.nodes.get(str(value.get("@id")), {})
             for said in itertools.islice(self._values(there, "name"), MAX_VALUES):
                 if "@value" in said:
-                    return str(said["@value"]).strip()
+                    return _plain(said["@value"])
             if str(value.get("@id", "_:")).startswith(("http://", "https://")):
                 return str(value["@id"])
         return ""
@@ -238,7 +234,7 @@ class _Page:
         for value in self._values(product, "image"):
             picture = self.nodes.get(str(value.get("@id")), {})
             address = self._text(picture, "contentUrl") or self._text(picture, "url")
-            address = address or str(value.get("@value") or value.get("@id") or "")
+            address = address or _plain(value.get("@value") or value.get("@id") or "")
             if address and not address.startswith("_:"):
                 found[_joined(self.base, address)] = None
         return list(found)
@@ -261,7 +257,14 @@ def _number(text: str) -> float:
         return 0.0
 
 
+def _plain(value: Any) -> str:
+    """A value as text; shops escape what they write into a page once more than JSON-LD asks for."""
+    return loose_json.unescaped(str(value)).strip()
+
+
 def _joined(base: str, address: str) -> str:
+    if address.lower().startswith(("http://", "https://")):
+        return address  # as it was written, which urljoin() does not promise
     try:
         return urljoin(base, address)
     except ValueError:

@@ -24,12 +24,13 @@ from yarl import URL
 
 import facap
 from facap.crawl import robots
+from facap.crawl.address import BadUrl, resolve
 from facap.crawl.config import CrawlConfig
 from facap.crawl.outcome import Elsewhere, Fetched, FetchError, Moved, NotModified
 from facap.crawl.politeness import Host
 from facap.crawl.response import read_response
 from facap.crawl.robots import AGENT, Robots
-from facap.crawl.safety import AddressPolicy, BadUrl, BlockedAddress, checked_connector, host_name, parse_url
+from facap.crawl.safety import AddressPolicy, BlockedAddress, checked_connector, host_name, parse_url
 
 MAX_HOSTS = 4096  # remembered at a time; idle ones beyond are forgotten
 
@@ -128,7 +129,7 @@ class Fetcher:
         if not self.config.obey_robots:
             return
         rules = await site.robots.rules(url.origin())
-        if not rules.can_fetch(str(url), AGENT):
+        if not robots.allowed(rules, url):
             raise FetchError("robots_disallowed", f"robots.txt of {url.host} disallows {url.path}")
         delay = rules.crawl_delay(AGENT) or 0.0
         if delay > self.config.max_crawl_delay_s:
@@ -227,6 +228,6 @@ def _parsed(address: str) -> URL:
 
 def _joined(url: URL, location: str) -> URL:
     try:
-        return parse_url(str(url.join(URL(location))))
+        return parse_url(resolve(str(url), location))
     except ValueError as error:
         raise FetchError("bad_url", f"redirect from {url}: {error}") from error

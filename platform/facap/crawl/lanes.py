@@ -18,7 +18,8 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from facap.crawl.safety import BadUrl, host_name, parse_url
+from facap.crawl.address import BadUrl
+from facap.crawl.safety import host_name, parse_url
 
 LANES_AT_A_TIME = 16  # in one worker
 ORIGIN = re.compile(r"[^/?#]*//[^/?#]*")  # a URL up to its path: the same for many, so that it is parsed once

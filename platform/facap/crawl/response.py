@@ -5,13 +5,13 @@
 """
 
 import re
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from time import time
 
 from aiohttp import ClientResponse
 
+from facap.crawl.encodings import Decoder, TooLarge, Undecodable
 from facap.crawl.outcome import Fetched, FetchError, Moved, NotModified
 from facap.crawl.robots import AGENT
 
@@ -59,28 +59,28 @@ def opted_out(headers: Iterable[str], words: Iterable[str]) -> str | None:
 
 
 async def _body(response: ClientResponse, max_bytes: int, cut: bool) -> bytes:
-    """The body, unfolded if it came compressed; never more than `max_bytes` of it are in memory."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        raise FetchError("content_encoding", f"asked for plain bytes, got {encoding}", answered=True)
-    unfold = None if encoding in ("identity", "") else zlib.decompressobj(zlib.MAX_WBITS | 32)
-    if (response.content_length or 0) > max_bytes and not cut:
-        raise FetchError(
-            "too_large", f"{response.content_length} bytes, more than {max_bytes}", answered=True
-        )
+    """The body without its Content-Encoding; little more than `max_bytes` of it are ever in memory."""
     body = bytearray()
-    async for chunk in response.content.iter_any():
-        try:
-            body += chunk if unfold is None else unfold.decompress(chunk, max_bytes + 1 - len(body))
-        except zlib.error as error:
-            raise FetchError("content_encoding", f"broken {encoding}: {error}", answered=True) from error
-        if len(body) > max_bytes:
-            if cut:
-                return bytes(body[:max_bytes])
-            raise FetchError("too_large", f"more than {max_bytes} bytes", answered=True)
-    if unfold is not None and not unfold.eof:
-        raise FetchError("content_encoding", f"{encoding} ends too early", answered=True)
-    return bytes(body)
+
+    def add(pieces: Iterator[bytes]) -> None:
+        for piece in pieces:
+            body.extend(piece)
+            if len(body) > max_bytes:
+                raise TooLarge(f"more than {max_bytes} bytes")
+
+    try:
+        decoder = Decoder(",".join(response.headers.getall("Content-Encoding", [])), max_bytes)
+        if not decoder.encoded and not cut and (response.content_length or 0) > max_bytes:
+            raise TooLarge(f"{response.content_length} bytes, more than {max_bytes}")
+        async for chunk in response.content.iter_any():
+            add(decoder.feed(chunk))
+        add(decoder.end())
+    except Undecodable as error:
+        raise FetchError("content_encoding", str(error), answered=True) from error
+    except TooLarge as error:
+        if not cut:
+            raise FetchError("too_large", str(error), answered=True) from error
+    return bytes(body[:max_bytes])
 
 
 def _retry_after_s(value: str | None) -> float | None:

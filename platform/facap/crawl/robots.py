@@ -9,6 +9,7 @@ and is asked for TRIALS times with a pause between.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
@@ -19,12 +20,24 @@ from facap.crawl.outcome import FetchError
 
 AGENT = "facap"  # the product token that rules are matched with
 MAX_BYTES = 500 * 1024  # RFC 9309, 2.5: what is longer is read so far
+_DOTS = re.compile(r"/(?:\.|%2e)", re.IGNORECASE)
 TRIALS = 3  # before all who wait for the rules are refused
 
 
 def parse(body: bytes) -> Protego:
     """The rules of a robots.txt; what is no rule is skipped, so any bytes will do."""
     return Protego.parse(body[:MAX_BYTES].decode("utf-8-sig", "replace"))
+
+
+def allowed(rules: Protego, url: URL) -> bool:
+    """Whether `rules` let us ask for `url`, both as it is sent and as a server may read it.
+
+    Escapes are compared decoded (Protego). An address is sent with its dots, which a server resolves:
+    /public/../private/ must not get past a rule for /private/.
+    """
+    sent = str(url)
+    meant = str(URL(sent)) if _DOTS.search(sent) else sent
+    return bool(rules.can_fetch(sent, AGENT)) and (meant == sent or bool(rules.can_fetch(meant, AGENT)))
 
 
 def without_rules(error: FetchError) -> Protego:

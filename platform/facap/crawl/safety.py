@@ -22,6 +22,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from facap.crawl.address import BadUrl, split
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
@@ -32,10 +34,6 @@ _NOT_PUBLIC = [
     ipaddress.ip_network("168.63.129.16/32"),  # looks public; Azure's machines reach their host there
     ipaddress.ip_network("3fff::/20"),  # RFC 9637: documentation, too new for ipaddress
 ]
-
-
-class BadUrl(ValueError):
-    """A URL that is no absolute http(s) address; the message says why."""
 
 
 class BlockedAddress(OSError):
@@ -127,21 +125,30 @@ def checked_connector(policy: AddressPolicy, resolver: AbstractResolver | None =
 
 
 def parse_url(text: str) -> URL:
-    """`text` as an absolute http(s) URL without credentials or fragment; BadUrl says what is wrong."""
-    if re.search(r"[\x00-\x1f\x7f\\]", text.strip()):  # parsers disagree on where the host ends
-        raise BadUrl("the address has a control character or a backslash in it")
+    """`text` as an absolute http(s) URL without credentials or fragment; BadUrl says what is wrong.
+
+    Who is asked is parsed once, here, and the client gets the result. What is asked for stays as it was
+    written, see `address`.
+    """
+    scheme, authority, target = split(text)
+    if scheme not in ("http", "https"):
+        raise BadUrl(f"the scheme should be http or https, is '{scheme}'")
     try:
-        url = URL(text.strip())
-        port, host = url.port, url.raw_host
+        origin = URL(f"{scheme}://{authority}/")
+        port, host = origin.port, origin.raw_host
     except (ValueError, TypeError) as error:
         raise BadUrl(f"not a URL: {error}") from error
-    if url.scheme not in ("http", "https"):
-        raise BadUrl(f"the scheme should be http or https, is '{url.scheme}'")
     if not host or port == 0:
         raise BadUrl("the address names no host or port 0")
-    if url.user is not None or url.password is not None:
+    if origin.user is not None or origin.password is not None:
         raise BadUrl("the address carries a user name or password")
-    return url.with_fragment(None)
+    if re.search(r"\s|:[^:\]]*[^0-9:\]][^:\]]*$", authority):  # int() would take " 80", "+80" and "8_0"
+        raise BadUrl("the address has a space in its host, or a port that is no number")
+    path, mark, query = target.partition("?")
+    path += mark if not query else ""  # a URL without query has no place for a mark alone
+    return URL.build(
+        scheme=scheme, authority=origin.raw_authority, path=path, query_string=query, encoded=True
+    )
 
 
 def host_name(url: URL) -> str:
