@@ -4,7 +4,6 @@ $ python -m jobs.crawl_images --config shop.yaml --crawl.contact bot@shop.exampl
 """
 
 import sys
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,35 +58,30 @@ class Settings(BaseModel):
     exports: ExportConfig = Field(ExportConfig(), description="TRIPLETS -> a published layout")
 
 
+FOLLOWS = {
+    "verify": "caption",
+    **{f"{section}.mlflow_uri": "mlflow_uri" for section in ("train", "evaluate", "registry", "verify")},
+}
+"""What is not given is as another setting, key by key."""
+
+
 def load_settings(argv: list[str], prog: str, description: str) -> Settings:
     """Settings from YAML, environment and flags, with what follows from others filled in.
 
-    The demo catalogue is served from this machine, so the crawl may reach it, and a model that the gate
-    refuses goes on trial instead of ending the run; the VLM that verifies is the one that captions unless
-    it is given; `mlflow_uri` holds for every stage that does not name its own.
+    The VLM that verifies is the one that captions, and `mlflow_uri` holds for every stage, in all that is
+    not given for them (FOLLOWS). The demo catalogue is served from this machine, so the crawl may reach it,
+    and a model that the gate refuses goes on trial instead of ending the run.
     """
-    settings = parse(Settings, argv, prog, description)
-    changes: dict[str, Any] = {}
-    if not settings.catalog.manifest and not settings.crawl.allow_networks:
+    settings = parse(Settings, argv, prog, description, FOLLOWS)
+    if settings.catalog.manifest:
+        return settings
+    changes: dict[str, BaseModel] = {}
+    if not settings.crawl.allow_networks:
         chosen = settings.crawl.model_fields_set
         local = {key: value for key, value in LOCAL_SERVER.items() if key not in chosen}
         changes["crawl"] = settings.crawl.model_copy(update=local)
-    if not settings.catalog.manifest and "require_promotion" not in settings.registry.model_fields_set:
-        settings = settings.model_copy(
-            update={"registry": settings.registry.model_copy(update={"require_promotion": False})}
-        )
-    follows = settings.caption.model_fields_set - settings.verify.model_fields_set
-    settings = settings.model_copy(
-        update={
-            "verify": settings.verify.model_copy(
-                update={name: getattr(settings.caption, name) for name in sorted(follows)}
-            )
-        }
-    )
-    for name in ("train", "evaluate", "registry", "verify"):
-        section = getattr(settings, name)
-        if settings.mlflow_uri and not section.mlflow_uri:
-            changes[name] = section.model_copy(update={"mlflow_uri": settings.mlflow_uri})
+    if "require_promotion" not in settings.registry.model_fields_set:
+        changes["registry"] = settings.registry.model_copy(update={"require_promotion": False})
     return settings.model_copy(update=changes)
 
 

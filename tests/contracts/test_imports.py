@@ -16,6 +16,8 @@ CORE = {
     "store",
     "config",
     "errors",
+    "failures",
+    "forms",
     "progress",
     "dataflow",
     "tracking",
