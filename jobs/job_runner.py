@@ -21,6 +21,7 @@ from typing import TextIO
 from facap.errors import FacapError, ResourceError
 from facap.progress import Progress, StageReport, table
 from facap.store import Store
+from jobs import shipped_models
 from jobs.job_settings import Settings, load_settings, program
 
 Job = Callable[[Store, Settings, Progress], StageReport]
@@ -62,7 +63,12 @@ def run_jobs(
             if afterwards is not None:
                 afterwards(store, settings, out)
 
-    return _run(description, work, argv, check_memory if engines else lambda: None)
+    def check(store: Store, settings: Settings) -> None:
+        shipped_models.check(list(jobs), store, settings)
+        if engines:
+            check_memory()
+
+    return _run(description, work, argv, check)
 
 
 def run_tool(description: str | None, tool: Afterwards, argv: Sequence[str] | None = None) -> int:
@@ -74,7 +80,7 @@ def _run(
     description: str | None,
     work: Afterwards,
     argv: Sequence[str] | None,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[Store, Settings], None] = lambda store, settings: None,
 ) -> int:
     """Calls `work` with a workspace that can be written; every error is one sentence on the screen."""
     screen = sys.stderr
@@ -83,7 +89,7 @@ def _run(
         settings = load_settings(words, program(), description or "")
         store = Store(settings.workspace)
         store.check_writable()
-        check()
+        check(store, settings)
         with noise_to_file(store) as (out, screen):
             work(store, settings, out)
         return 0

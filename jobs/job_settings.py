@@ -30,6 +30,11 @@ class Settings(BaseModel):
 
     workspace: str = Field("workspace", description="folder or s3:// URI that holds all data of a run")
     mlflow_uri: str = Field("", description="MLflow server for every stage; empty: SQLite in the workspace")
+    allow_shipped_models: bool = Field(
+        False,
+        description="go on with the shipped models on a catalogue that is not the demo's, though they know "
+        "rendered garments only; to try out the stages",
+    )
     serve_after: bool = Field(True, description="quickstart keeps serving until Ctrl-C; false ends instead")
 
     catalog: CatalogConfig = Field(CatalogConfig(), description="a manifest, or the demo catalogue -> ITEMS")

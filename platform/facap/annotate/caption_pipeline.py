@@ -40,6 +40,7 @@ def key(config: CaptionConfig, images: str) -> str:
 
 def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
     """Captions what is not captioned yet, and commits. Raises StageFailed above max_failure_rate."""
+    config = origin.pinned(config)
     inputs = {"images": store.fingerprint("images")}
     stage = store.stage("captions", CAPTIONS, key(config, inputs["images"]))
     manifest = stage.finished()

@@ -27,7 +27,7 @@ from facap.annotate.config import CaptionConfig, GenerationConfig
 from facap.annotate.endpoint import FAILURE, LOGPROBS
 from facap.annotate.origin import rendered_hash
 from facap.annotate.prompts import chat
-from facap.errors import ConfigError, StageFailed
+from facap.errors import ConfigError, FacapError, StageFailed
 from facap.model import checkpoints
 
 if TYPE_CHECKING:
@@ -103,8 +103,34 @@ def generate(
 
     # one answer when it is whole; else the actor makes and drops one after every token
     prepare.sampling = sampling | {"output_kind": RequestOutputKind.FINAL_ONLY}
+    on_every_node(config.model)
     processor = build_processor(_processor_config(config, size), preprocess=prepare)
     return processor(rows).map(_Answer(config.max_tokens))
+
+
+def on_every_node(model: str) -> None:
+    """Brings a hub's model onto every node of the cluster: an engine may start on any, and is told a folder.
+
+    Raises ConfigError if they do not keep it in the same place, ModelMissing if a node cannot have it.
+    """
+    if not checkpoints.is_of_hub(model):
+        return
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    resolve = ray.remote(num_cpus=0)(checkpoints.resolve)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    there = {node: NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes}
+    found = [resolve.options(scheduling_strategy=there[node]).remote(model) for node in nodes]
+    try:
+        folders = set(ray.get(found))
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, FacapError) else error) from None
+    if folders != {checkpoints.resolve(model)}:
+        raise ConfigError(
+            f"model '{model}' is kept in {', '.join(sorted(folders))} by the nodes of this cluster; give "
+            "HF_HOME the same path on all of them and on the machine of the job"
+        )
 
 
 def rows_at_a_time(config: GenerationConfig, together: int) -> int:

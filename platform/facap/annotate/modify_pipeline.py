@@ -42,6 +42,7 @@ def key(config: ModifyConfig, pairs: str, captions: str) -> str:
 
 def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     """Writes the texts that are missing, and commits. Raises StageFailed above max_failure_rate."""
+    config = origin.pinned(config)
     inputs = {name: store.fingerprint(name) for name in ("pairs", "captions")}
     stage = store.stage("triplets", TRIPLETS, key(config, **inputs))
     manifest = stage.finished()

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from facap.annotate.config import EngineConfig, GenerationConfig
+from facap.annotate.origin import label
 from facap.annotate.repair import FAULTS
 from facap.failures import FailureLimit, check_failures
 from facap.progress import Progress, StageReport
@@ -59,7 +60,9 @@ def finish(
     counts = stage.statuses()
     check_failures(name, counts, config.max_failure_rate, stage=stage)
     usage = meter.usage()
-    stage.commit(config=config.model_dump(mode="json"), inputs=inputs, extra={"usage": usage})
+    stage.commit(
+        config=config.model_dump(mode="json"), inputs=inputs, extra={"usage": usage, "model": label(config)}
+    )
     return StageReport(
         stage=name,
         rows_in=rows_in,

@@ -32,6 +32,7 @@ OWN, SURE = "facap/", 0.9  # a shipped model's name begins so; what suits it (do
 def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
     """Makes PAIRS; StageFailed if more than `max_failure_rate` of the images end without a pair."""
     started = time.monotonic()
+    config = config.model_copy(update={"base": checkpoints.pinned(config.base)})
     settings = config.model_dump(mode="json", exclude={"num_workers", "batch_size", "max_failure_rate"})
     inputs = {
         "captions": store.fingerprint("captions"),

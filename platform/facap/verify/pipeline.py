@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from facap.annotate import taxonomy
 from facap.annotate.claims import claims
+from facap.annotate.origin import pinned
 from facap.dataflow import write_rows
 from facap.errors import StageFailed
 from facap.failures import FailureLimit, check_failures
@@ -37,6 +38,7 @@ ROWS_PER_PART = 2048
 def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
     """Makes VERDICTS; StageFailed above max_failure_rate, or if no triplet can be verified."""
     started = time.monotonic()
+    config = pinned(config)
     origin = Origin(config)
     ranker = open_ranker(store) if config.ranks else None
     inputs = _inputs(store, config, ranker)
