@@ -19,7 +19,7 @@ class Hub:
         self.home = home
 
     def add(self, name: str, commit: str, shipped: str, **changes: object) -> Path:
-        """A snapshot of `name` with the files of `shipped`, `changes` in its config.json; main is this commit."""
+        """A snapshot of `name`: the files of `shipped`, `changes` in config.json. main is it then."""
         repo = self.home / "hub" / f"models--{name.replace('/', '--')}"
         snapshot = repo / "snapshots" / commit
         snapshot.mkdir(parents=True)
