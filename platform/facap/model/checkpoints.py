@@ -3,8 +3,8 @@
 >>> resolve("facap/tiny-captioner").endswith("weights/tiny-captioner")
 True
 
-A hub name may pin a revision, a branch, tag or commit: "Qwen/Qwen2.5-7B-Instruct@main". Whatever it says, a run
-uses the one commit that its driver found (`pinned`), and rows, keys and manifests record that (`label`).
+A hub name may pin a branch, tag or commit: "Qwen/Qwen2.5-7B-Instruct@main". Whatever it says, a run uses the
+one commit that its driver found (`pinned`), and rows, keys and manifests record that (`label`).
 """
 
 import hashlib
@@ -54,7 +54,8 @@ def resolve(name: str) -> str:
     path = Path(name).expanduser()
     if not (path / "config.json").exists():
         raise ModelMissing(
-            f"model folder '{name}' has no config.json; give a checkpoint's folder, a hub name or facap/<name>"
+            f"model folder '{name}' has no config.json; "
+            "give a checkpoint's folder, a hub name or facap/<name>"
         )
     return str(path.resolve())
 
@@ -66,9 +67,7 @@ def _snapshot(name: str) -> str:
 
     parts = _HUB_NAME.fullmatch(name)
     if parts is None:
-        raise ModelMissing(
-            f"model '{name}' should be facap/<name>, a checkpoint's folder or a hub's org/name"
-        )
+        raise ModelMissing(f"model '{name}' should be facap/<name>, a folder or a hub name, org/name")
 
     def fetch(*patterns: str) -> Path:
         folder = snapshot_download(
@@ -92,8 +91,8 @@ def _not_had(name: str, why: str) -> str:
 
     if constants.HF_HUB_OFFLINE:
         return (
-            f"model '{name}' cannot be had: HF_HUB_OFFLINE is set, so only {constants.HF_HUB_CACHE} was looked "
-            f"into ({why}); run once with HF_HUB_OFFLINE=0 to fetch it, or give a checkpoint's folder"
+            f"model '{name}' cannot be had: HF_HUB_OFFLINE is set, so only {constants.HF_HUB_CACHE} was "
+            f"looked into ({why}); run once with HF_HUB_OFFLINE=0 to fetch it, or give a checkpoint's folder"
         )
     return (
         f"model '{name}' cannot be had from the hub, which was asked as HF_HUB_OFFLINE is not set ({why}); "
