@@ -41,8 +41,8 @@ def check(stages: Sequence[str], store: Store, settings: Settings) -> None:
         raise ConfigError(
             f"the shipped models know rendered garments only, but the pictures are of '{source}'. Name "
             f"models that know them in {now}, for example --{found[0]} {EXAMPLES[found[0]]}; "
-            "'Your own catalogue' in README.md has a file of settings to begin with. To go on with the shipped models all the same, "
-            "as to try out the stages, set allow_shipped_models: true"
+            "'Your own catalogue' in README.md has a file of settings to begin with. To go on with the "
+            "shipped models all the same, as to try out the stages, set allow_shipped_models: true"
         )
 
 
