@@ -1,4 +1,4 @@
-"""A model of a hub, from a local cache in the hub's layout, through the real vLLM and on every node of a cluster."""
+"""A model of a hub, from a local cache in the hub's layout: through the real vLLM, and on a cluster."""
 
 import json
 from pathlib import Path

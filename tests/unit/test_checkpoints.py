@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from facap.annotate.config import EngineConfig
 from facap.errors import ModelMissing
 from facap.model import checkpoints
 from tests.hub import FIRST, SECOND, Hub
@@ -129,3 +131,8 @@ def test_the_hash_of_a_folder_is_of_its_content(tmp_path: Path) -> None:
         (tmp_path / name / "pytorch_model.bin").write_text(text)
     a, b, c = (checkpoints.weights_hash(str(tmp_path / name)) for name in "abc")
     assert a == b != c
+
+
+def test_a_revision_is_part_of_the_name_and_not_of_the_engines_arguments() -> None:
+    with pytest.raises(ValidationError, match="revision belongs to the model's name"):
+        EngineConfig(engine_kwargs={"revision": "v2"})
