@@ -65,7 +65,9 @@ def ask_endpoints(folder: Path) -> dict[str, Any]:
         stopped, should_stop = isinstance(outcome, str), isinstance(expected, str)
         if stopped and not should_stop:
             stops.append(mode)
-        elif stopped != should_stop or (str(expected) not in str(outcome) if stopped else outcome != expected):
+        elif stopped != should_stop or (
+            str(expected) not in str(outcome) if stopped else outcome != expected
+        ):
             wrong.append(mode)
     for mode in stops + wrong:
         print(f"wrong: endpoint {mode}: {seen[mode]}")
@@ -87,7 +89,9 @@ def submit(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--without_cluster", action="store_true", help="leave out the cluster of three nodes")
     given = parser.parse_args()
     figures: dict[str, Any] = {}

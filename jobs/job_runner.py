@@ -22,6 +22,7 @@ from facap.environment import of_workers, set_here, variables
 from facap.errors import FacapError, ResourceError
 from facap.progress import Progress, StageReport, table
 from facap.store import Store
+from jobs import shipped_models
 from jobs.job_settings import Settings, asks_hub, load_settings, program
 
 Job = Callable[[Store, Settings, Progress], StageReport]
@@ -63,7 +64,12 @@ def run_jobs(
             if afterwards is not None:
                 afterwards(store, settings, out)
 
-    return _run(description, work, argv, check_memory if engines else lambda: None)
+    def check(store: Store, settings: Settings) -> None:
+        shipped_models.check(list(jobs), store, settings)
+        if engines:
+            check_memory()
+
+    return _run(description, work, argv, check)
 
 
 def run_tool(description: str | None, tool: Afterwards, argv: Sequence[str] | None = None) -> int:
@@ -75,7 +81,7 @@ def _run(
     description: str | None,
     work: Afterwards,
     argv: Sequence[str] | None,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[Store, Settings], None] = lambda store, settings: None,
 ) -> int:
     """Calls `work` with a workspace that can be written; every error is one sentence on the screen."""
     screen = sys.stderr
@@ -85,7 +91,7 @@ def _run(
         set_here(variables(asks_hub(settings)))
         store = Store(settings.workspace)
         store.check_writable()
-        check()
+        check(store, settings)
         with noise_to_file(store) as (out, screen):
             work(store, settings, out)
         return 0

@@ -4,7 +4,6 @@ $ python -m jobs.crawl_images --config shop.yaml --crawl.contact bot@shop.exampl
 """
 
 import sys
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +13,7 @@ from facap.config import parse
 from facap.crawl.config import LOCAL_SERVER, CrawlConfig
 from facap.evaluate.config import CompareConfig, EvaluateConfig, SubmissionConfig
 from facap.index.config import IndexConfig
+from facap.model.checkpoints import is_of_hub
 from facap.registry.config import RegistryConfig
 from facap.review.config import ReviewConfig
 from facap.study.config import StudyConfig
@@ -31,6 +31,11 @@ class Settings(BaseModel):
 
     workspace: str = Field("workspace", description="folder or s3:// URI that holds all data of a run")
     mlflow_uri: str = Field("", description="MLflow server for every stage; empty: SQLite in the workspace")
+    allow_shipped_models: bool = Field(
+        False,
+        description="go on with the shipped models on a catalogue that is not the demo's, though they know "
+        "rendered garments only; to try out the stages",
+    )
     serve_after: bool = Field(True, description="quickstart keeps serving until Ctrl-C; false ends instead")
 
     catalog: CatalogConfig = Field(CatalogConfig(), description="a manifest, or the demo catalogue -> ITEMS")
@@ -59,35 +64,30 @@ class Settings(BaseModel):
     exports: ExportConfig = Field(ExportConfig(), description="TRIPLETS -> a published layout")
 
 
+FOLLOWS = {
+    "verify": "caption",
+    **{f"{section}.mlflow_uri": "mlflow_uri" for section in ("train", "evaluate", "registry", "verify")},
+}
+"""What is not given is as another setting, key by key."""
+
+
 def load_settings(argv: list[str], prog: str, description: str) -> Settings:
     """Settings from YAML, environment and flags, with what follows from others filled in.
 
-    The demo catalogue is served from this machine, so the crawl may reach it, and a model that the gate
-    refuses goes on trial instead of ending the run; the VLM that verifies is the one that captions unless
-    it is given; `mlflow_uri` holds for every stage that does not name its own.
+    The VLM that verifies is the one that captions, and `mlflow_uri` holds for every stage, in all that is
+    not given for them (FOLLOWS). The demo catalogue is served from this machine, so the crawl may reach it,
+    and a model that the gate refuses goes on trial instead of ending the run.
     """
-    settings = parse(Settings, argv, prog, description)
-    changes: dict[str, Any] = {}
-    if not settings.catalog.manifest and not settings.crawl.allow_networks:
+    settings = parse(Settings, argv, prog, description, FOLLOWS)
+    if settings.catalog.manifest:
+        return settings
+    changes: dict[str, BaseModel] = {}
+    if not settings.crawl.allow_networks:
         chosen = settings.crawl.model_fields_set
         local = {key: value for key, value in LOCAL_SERVER.items() if key not in chosen}
         changes["crawl"] = settings.crawl.model_copy(update=local)
-    if not settings.catalog.manifest and "require_promotion" not in settings.registry.model_fields_set:
-        settings = settings.model_copy(
-            update={"registry": settings.registry.model_copy(update={"require_promotion": False})}
-        )
-    follows = settings.caption.model_fields_set - settings.verify.model_fields_set
-    settings = settings.model_copy(
-        update={
-            "verify": settings.verify.model_copy(
-                update={name: getattr(settings.caption, name) for name in sorted(follows)}
-            )
-        }
-    )
-    for name in ("train", "evaluate", "registry", "verify"):
-        section = getattr(settings, name)
-        if settings.mlflow_uri and not section.mlflow_uri:
-            changes[name] = section.model_copy(update={"mlflow_uri": settings.mlflow_uri})
+    if "require_promotion" not in settings.registry.model_fields_set:
+        changes["registry"] = settings.registry.model_copy(update={"require_promotion": False})
     return settings.model_copy(update=changes)
 
 
@@ -95,7 +95,7 @@ def asks_hub(settings: Settings) -> bool:
     """Whether the model of any stage is a hub's: neither shipped, nor a folder, nor a server's."""
     asked = [s.model for s in (settings.caption, settings.modify, settings.verify) if not s.endpoint.url]
     loaded = [*asked, settings.pairs.base, settings.evaluate.base, settings.train.model.base]
-    return any(model and not model.startswith(("facap/", "/", ".", "~")) for model in loaded)
+    return any(model and is_of_hub(model) for model in loaded)
 
 
 def program() -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from facap.environment import variables
+from facap import environment as ours
 from tests.ports import free_ports
 from tests.processes import PATIENCE_S
 
@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def environment(checkout: Path, **changes: str) -> dict[str, str]:
     """The environment of a fresh shell: nothing that a job should say itself, or that reaches another Ray."""
-    said = ("RAY_", "FACAP_", "VLLM_", "HF_", "MLFLOW_", "PYTHON", *variables(hub=False))
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(said)}
-    return {**ours, "PATH": f"{checkout / '.venv' / 'bin'}:{ours['PATH']}", **changes}
+    said = ("RAY_", "FACAP_", "VLLM_", "HF_", "MLFLOW_", "PYTHON", *ours.variables(hub=False))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(said)}
+    return {**kept, "PATH": f"{checkout / '.venv' / 'bin'}:{kept['PATH']}", **changes}
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Cluster:
     dashboard: str  # host:port
     gcs: str
     head: subprocess.Popen
+    variables: dict[str, str]  # of every node, as a pod's `env`
     nodes: dict[str, subprocess.Popen] = field(default_factory=dict)
 
     @property
@@ -64,7 +65,12 @@ class Cluster:
         with log.open("w") as out:
             self.nodes[address] = subprocess.Popen(
                 command,
-                env=self.shell(RAY_AUTH_MODE="token", RAY_agent_register_timeout_ms="120000"),
+                env=self.shell(
+                    RAY_AUTH_MODE="token",
+                    RAY_agent_register_timeout_ms="120000",
+                    HF_HOME=str(self.folder / f"{address}-models"),  # a machine's own
+                    **self.variables,
+                ),
                 cwd=self.checkout,
                 stdout=out,
                 stderr=out,
@@ -127,7 +133,7 @@ def wait_for(ready: Callable[[], bool], what: str, process: subprocess.Popen, lo
 
 
 @contextlib.contextmanager
-def cluster(checkout: Path = ROOT, num_cpus: int = 2) -> Iterator[Cluster]:
+def cluster(checkout: Path = ROOT, num_cpus: int = 2, **variables: str) -> Iterator[Cluster]:
     """A head of `checkout` with the token that it made; nodes are added to it. Gone when the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="fc-", dir="/tmp"))  # short: Ray puts unix sockets below it
     gcs, dashboard, agent, client = free_ports(4)
@@ -145,11 +151,16 @@ def cluster(checkout: Path = ROOT, num_cpus: int = 2) -> Iterator[Cluster]:
     with log.open("w") as out:
         head = subprocess.Popen(
             command,
-            env=environment(checkout, RAY_AUTH_TOKEN_PATH=str(folder / "token")),
+            env=environment(
+                checkout,
+                RAY_AUTH_TOKEN_PATH=str(folder / "token"),
+                HF_HOME=str(folder / "head-models"),
+                **variables,
+            ),
             stdout=out,
             stderr=out,
         )
-    made = Cluster(checkout, folder, f"127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", head)
+    made = Cluster(checkout, folder, f"127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", head, variables)
     try:
         wait_for(lambda: asks_for_a_token(made.dashboard), "the head did not start", head, log)
         yield made

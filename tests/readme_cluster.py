@@ -64,10 +64,10 @@ def copy_repository(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def three_nodes(checkout: Path) -> Iterator[Cluster]:
-    """A head without CPUs, started by README's first command, and two nodes."""
+def three_nodes(checkout: Path, **variables: str) -> Iterator[Cluster]:
+    """A head without CPUs, started by README's first command, and two nodes; `variables` are set on each."""
     assert commands()[0] == "cluster/local_cluster.sh"
-    with cluster(checkout, num_cpus=0) as running:
+    with cluster(checkout, num_cpus=0, **variables) as running:
         for address in NODES:
             running.add_node(address, num_cpus=2)
         yield running

@@ -7,25 +7,23 @@ A stage's settings are one `StageConfig` beside the stage; `parse` fills any suc
 
 Of several `--config` files a later one wins, setting by setting. Every flag takes a value; a boolean one may
 also stand alone (`--crawl.obey_robots`, or with `--no-` before its name).
-Unknown keys are ConfigErrors that name the nearest known key.
+Unknown keys are ConfigErrors that name the nearest known key, values of a wrong form say which form is right.
 """
 
 import difflib
+import json
 import os
 import re
+import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    CliSettingsSource,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
+from facap import forms
 from facap.errors import ConfigError
 
 
@@ -39,6 +37,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 ENV_PREFIX = "FACAP_"
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_WRONG_FORM = re.compile(r"_(type|parsing|parsing_size)$|_from_")  # names of pydantic's errors
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
@@ -46,53 +45,111 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         keys[prefix + name] = field.annotation
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys |= known_keys(field.annotation, f"{prefix}{name}.")
+        if section := forms.section(field.annotation):
+            keys |= known_keys(section, f"{prefix}{name}.")
     return keys
 
 
-def parse(model: type[Model], argv: list[str], prog: str, description: str) -> Model:
+def parse(
+    model: type[Model],
+    argv: list[str],
+    prog: str,
+    description: str,
+    follows: Mapping[str, str] | None = None,
+) -> Model:
     """`model` filled from `--config FILE`, FACAP_* variables and `--section.key value` flags.
 
-    `model_fields_set`, of every section too, has just the settings that one of the three gave.
+    `follows` says which setting, in dotted form, is as which other one where it is not given itself:
+    {"verify": "caption"}. Of sections and mappings this holds key by key, at every depth.
+    `model_fields_set`, of every section too, has just the settings that one of the three gave, or that follow
+    one which was given.
     Raises ConfigError for an unreadable file, an unknown key or a value out of range; exits 0
     after `--help`.
     """
     argv, from_file = _take_config_files(argv)
-    _check_environment(model)
-    base: Any = type("Settings", (BaseSettings, model), {"settings_customise_sources": _sources(from_file)})
+    from_environment = _read_environment(model)
+    given = _over(_over(from_file, from_environment), _read_flags(model, argv, prog, description))
+    given = _without_empty_sections(model, given)
+    for name in given:
+        if name not in model.model_fields:
+            raise ConfigError(f"unknown setting '{name}'{_nearest(str(name), model)}")
+    for follower, leader in (follows or {}).items():
+        _follow(given, follower.split("."), leader.split("."))
+    try:
+        filled = model.model_validate(_over(_defaults(model), given))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, model)) from error
+    return _mark_given(filled, given)
+
+
+def _read_flags(model: type[BaseModel], argv: list[str], prog: str, description: str) -> dict[str, Any]:
+    """The settings that flags give, nested."""
+    base: Any = type("Settings", (BaseSettings, model), {})
     base.model_config = {
         **base.model_config,
         "extra": "forbid",
-        "env_prefix": ENV_PREFIX,
-        "env_nested_delimiter": "__",
         "cli_prog_name": prog,
         "cli_exit_on_error": False,
         "cli_implicit_flags": True,
-        "nested_model_default_partial_update": True,
     }
     base.__doc__ = description + "\n\n--config FILE reads settings from YAML; of several a later one wins."
+    words = _switches(argv, model)
     try:
-        flags: Any = CliSettingsSource(base, cli_parse_args=_switches(argv, model))
-        settings = base(_cli_settings_source=flags)
+        return dict(CliSettingsSource(base, cli_parse_args=words)())
     except SettingsError as error:
-        raise ConfigError(_explain_flags(str(error), model)) from error
-    except ValidationError as error:
-        raise ConfigError(_explain(error, model)) from error
-    given = [from_file, EnvSettingsSource(base)(), flags()]
-    return _mark_given(model.model_validate(settings.model_dump()), given)
+        raise ConfigError(_explain_flags(str(error), words, model)) from error
 
 
-def _mark_given(filled: Model, given: list[Any]) -> Model:
-    """`filled` with `model_fields_set` reduced to the keys that occur in one of the `given` mappings."""
-    mappings = [source for source in given if isinstance(source, dict)]
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """The sections of `model` as it sets them; what is given changes these key by key."""
+    defaults = {
+        name: field.get_default(call_default_factory=True, validated_data={})
+        for name, field in model.model_fields.items()
+        if forms.section(field.annotation)
+    }
+    return {name: value.model_dump() for name, value in defaults.items() if isinstance(value, BaseModel)}
+
+
+def _mark_given(filled: Model, given: Any) -> Model:
+    """`filled` with `model_fields_set` reduced to the keys that occur in the mapping `given`."""
+    given = given if isinstance(given, dict) else {}
     values = {
-        name: _mark_given(value, [source.get(name) for source in mappings])
-        if isinstance(value, BaseModel)
-        else value
+        name: _mark_given(value, given.get(name)) if isinstance(value, BaseModel) else value
         for name, value in filled
     }
-    return filled.model_construct(_fields_set=set().union(*mappings), **values)
+    return filled.model_construct(_fields_set=set(given), **values)
+
+
+def _follow(given: dict[str, Any], follower: list[str], leader: list[str]) -> None:
+    """Puts what was given at the path `leader` under what was given at the path `follower`."""
+    theirs: Any = given
+    for name in leader:
+        if not isinstance(theirs, dict) or name not in theirs:
+            return
+        theirs = theirs[name]
+    mine: Any = given
+    for name in follower[:-1]:
+        mine = mine.setdefault(name, {})
+        if not isinstance(mine, dict):
+            return  # which is an error that will be found
+    own = mine.get(follower[-1], {})
+    if isinstance(own, dict) and isinstance(theirs, dict):
+        mine[follower[-1]] = _over(theirs, own)
+    else:
+        mine.setdefault(follower[-1], theirs)
+
+
+def _without_empty_sections(model: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
+    """`given`, where a section of comments only, which YAML reads as null, gives nothing."""
+    kept = {}
+    for name, value in given.items():
+        field = model.model_fields.get(name)
+        section = forms.section(field.annotation) if field is not None else None
+        if section is not None and value is None:
+            continue
+        inner = section is not None and isinstance(value, dict)
+        kept[name] = _without_empty_sections(section, value) if inner else value
+    return kept
 
 
 def _take_config_files(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -150,23 +207,10 @@ def read_yaml(path: str) -> dict[str, Any]:
     return content
 
 
-def _sources(from_file: dict[str, Any]) -> classmethod:
-    def order(
-        cls: type[BaseSettings],
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[Any, ...]:
-        return init_settings, env_settings, lambda: from_file
-
-    return classmethod(order)
-
-
-def _check_environment(model: type[BaseModel]) -> None:
-    """Unknown variables are errors too: pydantic-settings would pass over them in silence."""
+def _read_environment(model: type[BaseModel]) -> dict[str, Any]:
+    """The settings that FACAP_* variables give, nested; a variable that names none is a ConfigError."""
     known = known_keys(model)
+    given: dict[str, Any] = {}
     for variable in sorted(os.environ):
         if variable.upper().startswith(ENV_PREFIX):
             key = variable[len(ENV_PREFIX) :].lower().replace("__", ".")
@@ -174,6 +218,26 @@ def _check_environment(model: type[BaseModel]) -> None:
                 raise ConfigError(
                     f"environment variable {variable}: unknown setting '{key}'{_nearest(key, model)}"
                 )
+            value = _from_text(os.environ[variable], known[key])
+            for name in reversed(key.split(".")):
+                value = {name: value}
+            given = _over(given, value)
+    return given
+
+
+def _from_text(text: str, kind: Any) -> Any:
+    """A variable's text as a value of this type, so far as this can be told; lists as flags have them."""
+    if text == "null" and types.NoneType in forms.kinds(kind):
+        return None
+    listed = forms.is_list(kind)
+    if text[:1] in ("[", "{") and (listed or forms.is_mapping(kind) or forms.section(kind)):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # which has the wrong form
+    if listed and str not in forms.kinds(kind):
+        return [part.strip() for part in text.split(",")] if text.strip() else []
+    return text
 
 
 def _nearest(key: str, model: type[BaseModel]) -> str:
@@ -189,16 +253,27 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = f"setting '{key}': " if key else ""
     if first["type"] == "value_error":  # one of our own validators, which says what it saw
         return where + str(first["ctx"]["error"])
+    if _WRONG_FORM.search(first["type"]):
+        return forms.explain([str(part) for part in first["loc"]], first["input"], model)
     return f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
 
 
-def _explain_flags(message: str, model: type[BaseModel]) -> str:
+def _explain_flags(message: str, words: list[str], model: type[BaseModel]) -> str:
     match = re.search(r"unrecognized arguments: (\S+)", message)
     if match:
         key = match.group(1).lstrip("-").partition("=")[0]
         return f"unknown setting '{key}'{_nearest(key, model)}"
-    match = re.search(r'error parsing value for field "(\w+)"', message)
+    match = re.search(r"Parsing error encountered for ([\w.]+)", message)
     if match:
-        return f"setting '{match.group(1)}' cannot be read as JSON; set its keys one by one, see --help"
+        return forms.explain(match.group(1).split("."), _typed(match.group(1), words), model)
     match = re.search(r"argument --(\S+): (.*)", message)
     return f"setting '{match.group(1)}': {match.group(2)}" if match else message
+
+
+def _typed(key: str, words: list[str]) -> str:
+    """What follows a flag on the command line."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == f"--{key}":
+            return value if equals else after
+    return ""

@@ -7,7 +7,9 @@ The driver hears only the counts.
 A part is there whole or not at all, so a kill at any moment loses at most the blocks in flight.
 """
 
+import contextlib
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -52,20 +54,33 @@ class _WriteParts:
 
 
 def write_rows(
-    rows: "Dataset", stage: Stage, total: int, progress: Progress, rows_per_part: int = 256
+    rows: "Dataset",
+    stage: Stage,
+    total: int,
+    progress: Progress,
+    rows_per_part: int = 256,
+    check: Callable[[Mapping[str, int]], None] | None = None,
 ) -> Counter:
     """Writes every row of `rows` to `stage`; returns rows by status of this call.
 
     `total` counts the rows of the whole stage, those of an earlier run included; progress
     starts from what is there. `rows_per_part` bounds what a kill can lose.
+    `check` is told after every part how many rows of each status there are, those of an earlier run included;
+    what it raises ends the work on `rows`, and what was written stays.
     """
-    before = stage.read([stage.schema.names[0]]).num_rows if stage.schema is not None else 0
+    before = stage.statuses()
     counts: Counter = Counter()
-    progress.update(before, total)
+    progress.update(before.total(), total)
+    if check is not None:
+        check(before)
     written = rows.map_batches(
         _WriteParts(stage), batch_format="pyarrow", batch_size=rows_per_part, zero_copy_batch=True
     )
-    for row in written.iter_rows():
-        counts[row["status"]] += row["rows"]
-        progress.update(before + counts.total(), total)
+    # Closing the iterator ends Ray Data's tasks and actors; else they live until it is garbage.
+    with contextlib.closing(iter(written.iter_rows())) as results:  # type: ignore[type-var]
+        for row in results:
+            counts[row["status"]] += row["rows"]
+            progress.update(before.total() + counts.total(), total)
+            if check is not None:
+                check(before + counts)
     return counts

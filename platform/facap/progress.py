@@ -11,9 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from facap.errors import StageFailed
-from facap.schemas import OK
-
 PRINT_EVERY_S = 2.0  # a line every two seconds is seen to move and does not flood a log
 
 
@@ -60,26 +57,6 @@ class Progress:
     def say(self, text: str) -> None:
         """Prints one line under the stage's name."""
         print(f"  {self.stage:<9} {text}", file=self.out, flush=True)
-
-
-def check_failures(stage: str, counts: dict[str, int], most: float) -> None:
-    """Raises StageFailed if no row is "ok", or if the share of the others exceeds `most` (0 to 1)."""
-    total = sum(counts.values())
-    failures = {k: v for k, v in counts.items() if k != OK}
-    failed = sum(failures.values())
-    worst = sorted(failures.items(), key=lambda kv: -kv[1])[:3]
-    reasons = ", ".join(f"{v} {k}" for k, v in worst) or "no rows came out"
-    if failed == total:
-        raise StageFailed(
-            f"{stage}: none of {total} rows succeeded ({reasons}); nothing was committed. "
-            "Fix the cause, then run again"
-        )
-    if failed / total > most:
-        raise StageFailed(
-            f"{stage}: {failed} of {total} rows failed ({reasons}), more than the {most:.0%} that "
-            "max_failure_rate allows; nothing was committed, rows that succeeded are kept. "
-            "Fix the cause or raise the limit, then run again"
-        )
 
 
 def table(reports: Iterable[StageReport]) -> str:

@@ -233,6 +233,11 @@ class Stage:
         """The values of an id column in the rows written so far."""
         return set(self.read([column]).column(column).to_pylist())
 
+    def statuses(self) -> Counter:
+        """Rows by status written so far; without such a column all are good."""
+        assert self.schema is not None
+        return _statuses(self.read(["status" if "status" in self.schema.names else self.schema.names[0]]))
+
     def write(self, table: pa.Table) -> Counter:
         """Writes rows as parts named after their content; returns rows by status.
 

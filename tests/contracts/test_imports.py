@@ -17,6 +17,8 @@ CORE = {
     "config",
     "environment",
     "errors",
+    "failures",
+    "forms",
     "progress",
     "dataflow",
     "tracking",

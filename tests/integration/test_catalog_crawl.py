@@ -1,9 +1,13 @@
 """The demo catalogue rendered, served and crawled for real, faults, failures and kills included."""
 
+import http.server
 import io
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -127,3 +131,50 @@ def test_rendering_goes_on_where_it_stopped(shop: tuple[Store, CatalogConfig], t
     (folder / "images" / "P00001-2.jpg").unlink()
     assert demo.build(store, config, quiet("catalog")) == str(folder)
     assert {p.name: p.read_bytes() for p in folder.rglob("*.*")} == first
+
+
+class _Refuses(http.server.BaseHTTPRequestHandler):
+    """Forbids every picture, 50 ms each."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def do_GET(self) -> None:
+        _Refuses.asked[self.path] += 1
+        time.sleep(0.05)
+        self.send_response(404 if self.path == "/robots.txt" else 403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_shop_that_refuses_everything_is_left_alone_once_that_is_certain(tmp_path: Path) -> None:
+    number = 3000
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    store = Store(str(tmp_path / "w"))
+    table = tmp_path / "shop.csv"
+    lines = [f"p{n},dress,http://127.0.0.1:{server.server_port}/{n}.jpg" for n in range(number)]
+    table.write_text("\n".join(["product_id,category,url", *lines]) + "\n")
+    catalog.run(store, CatalogConfig(manifest=str(table)), quiet("catalog"))
+    limits = {"max_failure_rate": 0.05, "batch_size": 16, "max_connections_per_host": 8}
+    try:
+        with pytest.raises(StageFailed) as error:
+            run_crawl(store, **limits)
+        asked = _Refuses.asked.total()
+        assert number * 0.05 < asked < number
+        text = str(error.value)
+        assert f"of {number} rows failed" in text and "http_403" in text
+        assert "Likely cause: the site refuses" in text and "so the stage ended after" in text
+        (folder,) = Path(store.path("images")).glob("data-*")
+        rows = sum(pq.ParquetFile(part).metadata.num_rows for part in folder.glob("*.parquet"))
+        assert rows >= asked - 1  # whatever was asked for is written, robots.txt aside
+        assert not list(folder.glob("stop-*"))
+        with pytest.raises(StageFailed, match="http_403"):  # and is asked for again by the next run
+            run_crawl(store, **limits)
+        assert max(_Refuses.asked.values()) >= 2
+    finally:
+        server.shutdown()
+        server.server_close()

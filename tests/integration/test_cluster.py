@@ -15,13 +15,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from facap.model import checkpoints
 from facap.store import Store
+from tests import hub
 from tests.processes import PATIENCE_S
 from tests.ray_cluster import Cluster
 from tests.readme_cluster import Run, copy_repository, run_pipeline, three_nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE_S)]
 ROOT = Path(__file__).resolve().parents[2]
+HUB_MODEL = "someone/captioner"
+WEIGHTS = checkpoints.content("facap/tiny-captioner")
 STAGES = ("catalog", "crawl", "caption", "pairs", "modify", "train", "evaluate", "promote", "index", "serve")
 
 
@@ -33,8 +37,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def nodes(checkout: Path) -> Iterator[Cluster]:
-    """The cluster of README's first command, and two nodes."""
-    with three_nodes(checkout) as running:
+    """The cluster of README's first command, and two nodes; a hub that has one model can be reached."""
+    with (
+        hub.serving(HUB_MODEL, "facap/tiny-captioner") as (url, _),
+        three_nodes(checkout, HF_ENDPOINT=url) as running,
+    ):
         yield running
 
 
@@ -86,18 +93,23 @@ def test_the_service_answers_after_the_job(pipeline: Run):
         assert len(json.load(answer)["results"]) == 5
 
 
-def test_a_node_that_died_with_its_engine_changed_no_caption(pipeline: Run, nodes: Cluster, tmp_path: Path):
+def test_a_calm_run_with_the_model_from_a_hub_writes_the_captions_of_the_node_that_died(
+    pipeline: Run, nodes: Cluster, tmp_path: Path
+):
     assert pipeline.killed not in nodes.nodes
     calm = tmp_path / "calm"
     calm.mkdir()
     for name in ("items", "images"):
         shutil.copytree(pipeline.store.path(name), calm / name)
-    job = f"python -m jobs.caption_images --config shop.yaml --workspace {calm}"
+    job = f"python -m jobs.caption_images --config shop.yaml --workspace {calm} --caption.model {HUB_MODEL}"
     done = submit(nodes, *job.split(), RAY_AUTH_MODE="token")
     assert done.returncode == 0, done.stdout + done.stderr
-    written = [store.read("captions").sort_by("item_id") for store in (pipeline.store, Store(str(calm)))]
-    assert written[0].num_rows > 100
-    assert written[0].equals(written[1])
+    disturbed, undisturbed = (
+        store.read("captions").sort_by("item_id") for store in (pipeline.store, Store(str(calm)))
+    )
+    assert disturbed.num_rows > 100
+    assert set(undisturbed.column("model").to_pylist()) == {f"{HUB_MODEL}@{hub.FIRST}.{WEIGHTS}"}
+    assert disturbed.drop_columns(["model"]).equals(undisturbed.drop_columns(["model"]))
 
 
 WHERE = """

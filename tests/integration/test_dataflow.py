@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from facap.dataflow import write_rows
+from facap.errors import StageFailed
+from facap.failures import FailureLimit
 from facap.progress import Progress
 from facap.schemas import CAPTIONS, conform
 from facap.store import Store
@@ -92,6 +95,68 @@ def test_an_error_in_a_worker_ends_the_stage_and_keeps_whole_parts(ray_session: 
         write_rows(rows, stage, total=400, progress=Progress("caption", io.StringIO()), rows_per_part=50)
     assert stage.store.manifest("captions") is None
     assert stage.read(["image_id"]).num_rows % 50 == 0
+
+
+class Refused:
+    """An actor that fails every row, a batch in 50 ms."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        time.sleep(0.05)
+        table = captions(batch)
+        texts = pa.array(["wrong_category"] * table.num_rows)
+        return table.set_column(table.schema.get_field_index("status"), "status", texts)
+
+
+def test_a_limit_that_is_sure_to_be_passed_ends_the_work_and_its_actors(ray_session: None, tmp_path: Path):
+    import ray
+
+    stage = Store(str(tmp_path)).stage("captions", CAPTIONS, "k1")
+    rows = ray.data.range(4000, override_num_blocks=200).map_batches(
+        Refused, batch_format="pyarrow", batch_size=20, compute=ray.data.ActorPoolStrategy(size=1)
+    )
+    limit = FailureLimit("caption", stage, 0.1, 4000)
+    with pytest.raises(StageFailed, match=r"of 4000 rows failed .*so the stage ended after \d+ rows"):
+        write_rows(rows, stage, 4000, Progress("caption", io.StringIO()), rows_per_part=20, check=limit)
+    written = stage.read(["image_id"]).num_rows
+    assert 400 < written < 4000
+    assert not [thread for thread in threading.enumerate() if "StreamingExecutor" in thread.name]
+    deadline = time.monotonic() + 60  # Ray tells of an actor's end a moment later
+    while (alive := actors("Refused")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not alive
+    assert stage.read(["image_id"]).num_rows - written <= 60  # what was in flight, and nothing after it
+
+    stage = Store(str(tmp_path)).stage("captions", CAPTIONS, "k1")  # the next run tries failed rows again
+    assert stage.read(["image_id"]).num_rows == 0
+    rows = ray.data.range(200).map_batches(captions, batch_format="pyarrow", batch_size=50)
+    limit = FailureLimit("caption", stage, 0.1, 200)
+    write_rows(rows, stage, 200, Progress("caption", io.StringIO()), check=limit)
+    assert stage.commit({}, {}).counts == {"ok": 180, "empty": 20}
+
+
+def test_rows_of_an_earlier_run_count_for_the_limit(ray_session: None, tmp_path: Path):
+    import ray
+
+    stage = Store(str(tmp_path)).stage("captions", CAPTIONS, "k1")
+    stage.write(captions(pa.table({"id": [n for n in range(190) if n % 10]})))
+    rows = ray.data.from_arrow(pa.table({"id": [0, 10, 20, 191]})).map_batches(
+        captions, batch_format="pyarrow"
+    )
+    with pytest.raises(StageFailed, match="3 of 175 rows failed"):
+        limit = FailureLimit("caption", stage, 0.01, 175)
+        write_rows(rows, stage, 175, Progress("caption", io.StringIO()), check=limit)
+    assert stage.statuses() == {"ok": 172, "empty": 3}
+    stage.drop_failed()
+    write_rows(
+        rows, stage, 175, Progress("caption", io.StringIO()), check=FailureLimit("caption", stage, 0.02, 175)
+    )
+
+
+def actors(name: str) -> list[str]:
+    """States of the actors whose class has `name` in its own, of those that are alive."""
+    from ray._private.state import actors as all_actors
+
+    return [a["State"] for a in all_actors().values() if name in a["ActorClassName"] and a["State"] != "DEAD"]
 
 
 def test_a_killed_run_is_taken_up_where_it_stopped(ray_session: None, tmp_path: Path):

@@ -1,14 +1,20 @@
 """facap.config.parse: one model filled from defaults, YAML, the environment and flags, in this order."""
 
 import os
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from facap.config import StageConfig, known_keys, parse
 from facap.errors import ConfigError
+from jobs.job_settings import load_settings
 
 
 class Optimiser(StageConfig):
@@ -138,7 +144,10 @@ def test_unknown_sections_are_errors_too(source: str, tmp_path: Path, monkeypatc
     ("argv", "message"),
     [
         (["--crawl.timeout_s", "-2"], r"'crawl.timeout_s': input should be greater than 0, got '-2'"),
-        (["--crawl.timeout_s", "soon"], r"'crawl.timeout_s': input should be a valid number.*got 'soon'"),
+        (
+            ["--crawl.timeout_s", "soon"],
+            r"'crawl.timeout_s': should be a number, got 'soon'; e.g. crawl: {timeout_s: 10}",
+        ),
         (["--crawl.order", "best"], r"'crawl.order': input should be 'given' or 'random', got 'best'"),
         (["--crawl.respect_robots", "maybe"], r"'crawl.respect_robots' should be true or false, got 'maybe'"),
         (["--crawl.timeout_s"], r"'crawl.timeout_s': expected one argument"),
@@ -199,3 +208,150 @@ def test_what_was_given_can_be_told_from_defaults(yaml_file: Path, monkeypatch: 
 def test_stage_configs_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         Crawl().timeout_s = 3
+
+
+FORMS = [
+    ("crawl: {hosts: a.example}", "a list of texts, got 'a.example'; e.g. crawl: {hosts: [a.example]}"),
+    ("crawl: {hosts: [a.example, 5]}", "a list of texts, got 5 at '1'; e.g. crawl: {hosts: [text, text]}"),
+    ("crawl: {num_workers: [2]}", "a whole number, got [2]; e.g. crawl: {num_workers: 2}"),
+    ("crawl: {respect_robots: maybe}", "true or false, got 'maybe'; e.g. crawl: {respect_robots: true}"),
+    ("crawl: [timeout_s]", "a section of settings, got ['timeout_s']; e.g. crawl: {timeout_s: 10, "),
+    (
+        "train: {optimiser: adam}",
+        "a section of settings, got 'adam'; e.g. train: {optimiser: {learning_rate: 0.0003, ",
+    ),
+    ("workspace: 2026", "text, got 2026; e.g. workspace: '2026'"),
+    ("workspace: 2026-11-23", "text, got datetime.date(2026, 11, 23); e.g. workspace: '2026-11-23'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), FORMS)
+def test_a_value_of_the_wrong_form_says_which_form_is_right(text: str, message: str, tmp_path: Path):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text + "\n")
+    with pytest.raises(ConfigError) as error:
+        settings("--config", str(file))
+    assert f"should be {message}" in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "message"), FORMS)
+def test_the_example_of_such_an_error_is_taken(text: str, message: str, tmp_path: Path):
+    file = tmp_path / "facap.yaml"
+    file.write_text(text + "\n")
+    with pytest.raises(ConfigError) as error:
+        settings("--config", str(file))
+    file.write_text(str(error.value).split("; e.g. ")[1] + "\n")
+    assert isinstance(settings("--config", str(file)), Settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("HOSTS", "a, b", ["a", "b"]),
+        ("HOSTS", '["a", "b"]', ["a", "b"]),
+        ("HOSTS", "", []),
+        ("RESPECT_ROBOTS", "no", False),
+        ("TIMEOUT_S", "3", 3.0),
+    ],
+)
+def test_a_variable_has_the_form_of_a_flag(
+    key: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(f"FACAP_CRAWL__{key}", text)
+    assert getattr(settings().crawl, key.lower()) == value
+
+
+def test_a_variable_of_the_wrong_form_says_which_is_right(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FACAP_CRAWL", "fast")
+    with pytest.raises(ConfigError, match="'crawl': should be a section of settings, got 'fast'"):
+        settings()
+    monkeypatch.setenv("FACAP_CRAWL", '{"timeout_s": 4, "order": "random"}')
+    monkeypatch.setenv("FACAP_CRAWL__ORDER", "given")
+    assert (settings().crawl.timeout_s, settings().crawl.order) == (4, "given")
+
+
+def test_a_section_of_which_all_is_commented_out_gives_nothing(tmp_path: Path):
+    (tmp_path / "c.yaml").write_text("crawl:\n  # timeout_s: 3\ntrain:\n  optimiser:\n")
+    assert settings("--config", str(tmp_path / "c.yaml")) == Settings()
+
+
+class Follower(Crawl):
+    retries: int = Field(0, description="tries after the first")
+
+
+class Pair(BaseModel):
+    crawl: Crawl = Crawl()
+    again: Follower = Follower(num_workers=3)
+    nested: Train = Train()
+    mirror: Train = Train()
+
+
+ORDER = ("yaml", "environment", "flags")  # a later one wins
+LEADERS = {"again": "crawl", "mirror": "nested"}
+VALUES = {
+    **{f"{section}.timeout_s": st.integers(1, 9) for section in ("crawl", "again")},
+    **{f"{section}.num_workers": st.integers(1, 9) for section in ("crawl", "again")},
+    **{
+        f"{section}.optimiser.{name}": st.integers(1, 9)
+        for section in ("nested", "mirror")
+        for name in ("learning_rate", "warmup_steps")
+    },
+    "again.retries": st.integers(0, 9),
+}
+given_by = st.fixed_dictionaries({}, optional=VALUES)
+
+
+def plain_twin(given: dict[str, int], key: str) -> float:
+    """The value of a key: what was given for it, else for its leader, else the default."""
+    section, _, name = key.partition(".")
+    for place in (section, LEADERS.get(section, section)):
+        if f"{place}.{name}" in given:
+            return given[f"{place}.{name}"]
+    return at(Pair(), key)
+
+
+def at(settings: BaseModel, key: str) -> float:
+    found: Any = settings
+    for name in key.split("."):
+        found = getattr(found, name)
+    return found
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(st.fixed_dictionaries({source: given_by for source in ORDER}))
+def test_a_section_that_follows_another_does_so_key_by_key_whoever_gives_them(sources: dict):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        content: dict[str, Any] = {}
+        for key, value in sources["yaml"].items():
+            *sections, name = key.split(".")
+            inner = content
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[name] = value
+        (Path(folder) / "c.yaml").write_text(yaml.safe_dump(content))
+        for key, value in sources["environment"].items():
+            patch.setenv("FACAP_" + key.upper().replace(".", "__"), str(value))
+        flags = [word for key, value in sources["flags"].items() for word in (f"--{key}", str(value))]
+        got = parse(Pair, ["--config", f"{folder}/c.yaml", *flags], "p", "", follows=LEADERS)
+    merged = sources["yaml"] | sources["environment"] | sources["flags"]
+    assert {key: at(got, key) for key in VALUES} == {key: plain_twin(merged, key) for key in VALUES}
+
+
+def test_a_mapping_follows_by_its_names_and_what_fits_only_together_is_judged_together():
+    words = ["--caption.chat", "true", "--verify.endpoint.url", "http://vlm:8000/v1"]
+    words += [
+        "--caption.engine.engine_kwargs",
+        '{"a": 1, "b": 1}',
+        "--verify.engine.engine_kwargs",
+        '{"b": 2}',
+    ]
+    words += ["--caption.engine.device", "gpu", "--verify.engine.num_engines", "4"]
+    verify = load_settings([*words, "--mlflow_uri", "http://ml", "--train.mlflow_uri", "http://own"], "", "")
+    assert verify.verify.endpoint.url and not verify.caption.endpoint.url and verify.verify.chat
+    engine = verify.verify.engine
+    assert (engine.device, engine.num_engines, engine.engine_kwargs) == ("gpu", 4, {"a": 1, "b": 2})
+    assert (verify.train.mlflow_uri, verify.verify.mlflow_uri) == ("http://own", "http://ml")
+    with pytest.raises(
+        ConfigError, match=r"'verify': max_tokens 200 should be below engine\.max_model_len 100"
+    ):
+        load_settings(["--caption.max_tokens", "200", "--verify.engine.max_model_len", "100"], "", "")

@@ -1,19 +1,26 @@
-"""The presets of cluster/presets: settings that this version of the code, and of vLLM, accepts."""
+"""The presets of cluster/presets and README's file: what this version of the code, and of vLLM, accepts."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
+from pydantic import BaseModel
 
 from facap.annotate import engine
 from facap.config import parse
 from facap.model import checkpoints
+from facap.model.checkpoints import is_shipped
+from facap.store import Store
 from facap.train.budget import plan
 from facap.train.config import TrainConfig
-from jobs.job_settings import Settings
+from jobs.job_settings import Settings, load_settings
+from jobs.shipped_models import USED_BY, check
 
-PRESETS = Path(__file__).resolve().parents[2] / "cluster" / "presets"
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = ROOT / "cluster" / "presets"
 TRAININGS = (("tiny_cpu",), ("facap_blip2_vitg_8gpu",), ("facap_blip2_vitg_8gpu", "fashioniq_finetune_8gpu"))
 STACKS = (("annotate_7b",), ("annotate_7b", "annotate_7b_2gpu"))
 
@@ -21,6 +28,78 @@ STACKS = (("annotate_7b",), ("annotate_7b", "annotate_7b_2gpu"))
 def stacked(*names: str) -> Settings:
     words = [word for name in names for word in ("--config", str(PRESETS / f"{name}.yaml"))]
     return parse(Settings, words, "quickstart", "")
+
+
+def readme() -> dict:
+    """The settings that README.md shows for a catalogue of one's own."""
+    text = (ROOT / "README.md").read_text().split("## Your own catalogue")[1]
+    return yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """README's file of settings, as a job reads it."""
+    file = tmp_path_factory.mktemp("readme") / "shop.yaml"
+    file.write_text(yaml.safe_dump(readme()))
+    return load_settings(["--config", str(file)], "quickstart", "")
+
+
+def annotates_for_real(settings: Settings) -> None:
+    """FACap's captions have up to 550 characters, its texts up to 44 words; four characters are a token."""
+    assert settings.caption.max_tokens >= 200 and settings.modify.max_tokens >= 96
+    for stage in (settings.caption, settings.modify):
+        assert stage.chat and stage.template.endswith("_fashion") and not is_shipped(stage.model)
+        own = stage.endpoint.url == ""
+        assert not own or (stage.engine.device == "gpu" and stage.engine.max_model_len >= 2048)
+        assert not own or min(stage.engine.max_num_seqs, stage.engine.batch_size) >= 128
+    assert settings.caption.prepare == "as_is"
+
+
+def trains_for_real(train: TrainConfig) -> None:
+    """None of the embedded size's values that a model of ViT-g's size would be held back by."""
+    toy = TrainConfig()
+    assert not is_shipped(train.model.base) and train.model.adapter_blocks is None
+    assert train.model.match_dim >= 4 * toy.model.match_dim and train.model.adapter_width > 128
+    assert train.model.max_text_tokens >= 96
+    assert (train.device, train.precision, train.decode_once) == ("gpu", "bf16", False)
+    assert train.batch_size >= 128 and train.epochs > toy.epochs
+    assert train.lr_qformer <= 2e-5 and max(train.lr_adapters, train.lr_matching) <= 1e-4
+
+
+def test_the_settings_of_the_readme_are_those_of_a_real_run(shop: Settings) -> None:
+    annotates_for_real(shop)
+    trains_for_real(shop.train)
+    assert not is_shipped(shop.pairs.base) and shop.pairs.base == shop.train.model.base
+    assert shop.verify.engine == shop.caption.engine and shop.verify.model == shop.caption.model
+    check([*USED_BY, "catalog"], Store("nowhere"), shop)  # no shipped model is left in it
+
+
+@pytest.mark.parametrize("section", ["caption", "modify", "train"])
+def test_the_readme_and_the_presets_agree(shop: Settings, section: str) -> None:
+    """In all that both set, but for what is of the data's size and the node's."""
+    sizes = {"batch_size", "micro_batch", "epochs", "num_engines", "checkpoint_every_steps", "engine_kwargs"}
+    presets = stacked("annotate_7b", "facap_blip2_vitg_8gpu")
+    assert not list(differing(getattr(shop, section), getattr(presets, section), sizes))
+
+
+def differing(ours: BaseModel, theirs: BaseModel, passed_over: set[str]) -> Iterator[str]:
+    """The settings that `theirs` sets and that `ours` has otherwise."""
+    for name in sorted(theirs.model_fields_set - passed_over):
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        if isinstance(other, BaseModel):
+            yield from differing(mine, other, passed_over)
+        elif mine != other:
+            yield f"{name}: {mine} and {other}"
+
+
+@pytest.mark.parametrize("stack", [*STACKS[:1], ("annotate_endpoint",)], ids="+".join)
+def test_presets_annotate_with_room_for_real_captions(stack: tuple[str, ...]) -> None:
+    annotates_for_real(stacked(*stack))
+
+
+@pytest.mark.parametrize("stack", TRAININGS[1:], ids="+".join)
+def test_presets_train_at_the_real_size(stack: tuple[str, ...]) -> None:
+    trains_for_real(stacked(*stack).train)
 
 
 def test_every_preset_is_tried_here() -> None:

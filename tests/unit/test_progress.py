@@ -1,11 +1,10 @@
-"""Progress lines, the failure threshold and the stage table."""
+"""Progress lines and the stage table."""
 
 import io
 
 import pytest
 
-from facap.errors import StageFailed
-from facap.progress import Progress, StageReport, check_failures, table
+from facap.progress import Progress, StageReport, table
 
 
 def test_progress_prints_the_first_and_the_last_update_and_few_between():
@@ -29,18 +28,6 @@ def test_rows_of_an_earlier_run_do_not_count_for_the_rate(monkeypatch: pytest.Mo
     progress.update(950, 1000)
     assert "5.0/s" in out.getvalue()
     assert "10 s left" in out.getvalue()
-
-
-def test_a_stage_within_its_limit_passes_and_one_above_it_names_the_commonest_reasons():
-    check_failures("crawl", {"ok": 95, "http_404": 5}, most=0.05)
-    with pytest.raises(StageFailed, match=r"crawl: 6 of 100 rows failed \(4 timeout, 2 http_404\).*5%"):
-        check_failures("crawl", {"ok": 94, "http_404": 2, "timeout": 4}, most=0.05)
-
-
-@pytest.mark.parametrize("counts", [{}, {"http_404": 3}, {"ok": 0, "http_404": 3}])
-def test_a_stage_without_a_single_good_row_fails_whatever_the_limit(counts: dict[str, int]):
-    with pytest.raises(StageFailed):
-        check_failures("crawl", counts, most=1.0)
 
 
 def test_the_table_shows_rows_failures_by_reason_and_what_was_reused():

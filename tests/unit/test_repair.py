@@ -58,7 +58,7 @@ def test_what_stays_of_no_use_is_asked_a_bounded_number_of_times(
 ) -> None:
     config = ModifyConfig(retries=retries)
     asked = []
-    for failed in repair.rounds(stage, config, Progress("modify")):
+    for _, failed in repair.rounds(stage, config, Progress("modify")):
         asked.append(len(failed))
         good = failed.pop() | {"status": OK, "error": None, "modification": "make it navy"}
         stage.write(from_rows([*failed, good], TRIPLETS))

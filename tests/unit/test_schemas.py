@@ -1,5 +1,6 @@
 """conform() and from_rows(): what holds every writer to its contract."""
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -133,10 +134,20 @@ def test_conform_changes_nothing_that_conforms(rows: list[dict]):
     assert conform(pa.concat_tables([table, table]), ITEMS).num_rows == 2 * len(rows)
 
 
-def test_the_documentation_names_every_column_with_its_meaning():
+def documentation(name: str) -> str:
+    """What docs/data-contracts.md says of a dataset."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "data-contracts.md").read_text()
+    return text.split(f"## {name.upper()}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_the_documentation_names_the_version_once(name: str):
+    assert re.findall(r"\bVersion (\d+)\b", documentation(name)) == [str(schema_version(SCHEMAS[name]))]
+
+
+def test_the_documentation_names_every_column_with_its_meaning():
     for name, schema in SCHEMAS.items():
-        section = text.split(f"## {name.upper()}\n")[1].split("\n## ")[0]
+        section = documentation(name)
         for field in schema:
             assert f"| `{field.name}` |" in section, (name, field.name)
             assert field.metadata[b"doc"].decode().replace("|", "\\|") in section, (name, field.name)

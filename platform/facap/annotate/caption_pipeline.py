@@ -20,7 +20,7 @@ from facap.annotate.engine import Refusal, Request
 from facap.annotate.origin import Origin
 from facap.annotate.prompts import Prompt, Prompts
 from facap.annotate.repair import Again
-from facap.annotate.report import Meter, finish, reused
+from facap.annotate.report import Meter, failure_limit, finish, reused
 from facap.dataflow import read_parts, write_rows
 from facap.progress import Progress, StageReport
 from facap.schemas import CAPTIONS, OK, from_rows
@@ -40,6 +40,7 @@ def key(config: CaptionConfig, images: str) -> str:
 
 def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
     """Captions what is not captioned yet, and commits. Raises StageFailed above max_failure_rate."""
+    config = origin.pinned(config)
     inputs = {"images": store.fingerprint("images")}
     stage = store.stage("captions", CAPTIONS, key(config, inputs["images"]))
     manifest = stage.finished()
@@ -54,17 +55,19 @@ def run(store: Store, config: CaptionConfig, progress: Progress) -> StageReport:
     meter.take_over(cache.carry_over(store, stage, made_by, wanted, judge.row), progress)
     todo = set(_without(kept, stage.done("item_id")).column("item_id").to_pylist())
 
-    def describe(item_ids: set[str], ask: Callable[[dict], Request | Refusal]) -> None:
+    def describe(item_ids: set[str], ask: Callable[[dict], Request | Refusal], rounds_left: int) -> None:
+        limit = failure_limit("caption", stage, config, kept.num_rows, rounds_left)
         with engine.quiet(), engine.explained("caption"):
             answers = engine.generate(read_images(store, item_ids), config, ask, with_image=True)
             rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
-            write_rows(rows, stage, kept.num_rows, progress, config.engine.rows_per_part)
+            write_rows(rows, stage, kept.num_rows, progress, config.engine.rows_per_part, limit)
 
     if todo:
         progress.say(f"{config.model} describes {len(todo):,} images; {engine.starting(config)}")
-        describe(todo, ask)
-    for failed in repair.rounds(stage, config, progress):
-        describe({row["item_id"] for row in failed}, Again(ask, config, failed, ("item_id",)))
+        describe(todo, ask, config.retries)
+    for rounds_left, failed in repair.rounds(stage, config, progress):
+        again = Again(ask, config, failed, ("item_id",))
+        describe({row["item_id"] for row in failed}, again, rounds_left)
     return finish("caption", stage, config, inputs, kept.num_rows, meter)
 
 

@@ -56,6 +56,13 @@ class EngineConfig(StageConfig):
     )
     kv_cache_gib: int = Field(1, ge=1, description="GiB of an engine's key-value cache, device=cpu only")
 
+    @field_validator("engine_kwargs")
+    @classmethod
+    def _names_no_revision(cls, engine_kwargs: dict[str, Any]) -> dict[str, Any]:
+        if "revision" in engine_kwargs:  # the engine gets the folder of a snapshot and would pass it over
+            raise ValueError("revision belongs to the model's name, as in model: org/name@revision")
+        return engine_kwargs
+
     def resolved_dtype(self) -> str:
         """The dtype that vLLM is told: half precision is slow on most CPUs, so auto is float32 there."""
         return "float32" if self.dtype == "auto" and self.device == "cpu" else self.dtype
@@ -101,7 +108,7 @@ class EndpointConfig(StageConfig):
 class GenerationConfig(StageConfig):
     """What both stages have in common: the model, its prompt and its sampling."""
 
-    model: str = Field(description="facap/<name>, a checkpoint's folder, or a hub name")
+    model: str = Field(description="facap/<name>, a folder, or a hub name, org/name or org/name@revision")
     template: str = Field(description="a prompt of annotate/prompts, or the path of a .jinja file")
     templates: dict[str, str] = Field(
         default_factory=dict, description="category -> the prompt that it has instead of `template`"
@@ -183,7 +190,10 @@ class GenerationConfig(StageConfig):
 class CaptionConfig(GenerationConfig):
     """Stage 1: a VLM describes every kept image."""
 
-    model: str = Field("facap/tiny-captioner", description="the VLM: facap/<name>, a folder or a hub name")
+    model: str = Field(
+        "facap/tiny-captioner",
+        description="the VLM: facap/<name>, a folder, or a hub name with or without @revision",
+    )
     template: str = Field(
         "caption_plain", description="a prompt of annotate/prompts, or the path of a .jinja file"
     )
@@ -231,7 +241,10 @@ class CaptionConfig(GenerationConfig):
 class ModifyConfig(GenerationConfig):
     """Stage 2: an LLM writes what has to change from the reference to the target."""
 
-    model: str = Field("facap/tiny-writer", description="the LLM: facap/<name>, a folder or a hub name")
+    model: str = Field(
+        "facap/tiny-writer",
+        description="the LLM: facap/<name>, a folder, or a hub name with or without @revision",
+    )
     template: str = Field(
         "modify_plain", description="a prompt of annotate/prompts, or the path of a .jinja file"
     )

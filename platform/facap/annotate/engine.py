@@ -192,14 +192,19 @@ def _processor_config(config: GenerationConfig, batch_size: int) -> Any:
 
     engine = config.engine
     bundles = {"bundles": [{"CPU": 1}] * engine.tensor_parallel_size}
+    source, revision = checkpoints.to_load(config.model)
+    commit = {"revision": revision, "tokenizer_revision": revision} if revision else {}
     return vLLMEngineProcessorConfig(
-        model_source=checkpoints.resolve(config.model),
-        engine_kwargs=engine_kwargs(config),
+        model_source=source,
+        engine_kwargs=commit | engine_kwargs(config),
         batch_size=batch_size,
         concurrency=(engine.num_engines, engine.num_engines),
         runtime_env={"env_vars": unnamed(environment(config))},
         should_continue_on_error=True,  # one bad row must not fail the job
-        chat_template_stage=config.chat,
+        chat_template_stage={
+            "enabled": config.chat,
+            "chat_template": checkpoints.chat_template(config.model),
+        },
         tokenize_stage=False,  # vLLM does both itself; pictures need the prompt as text
         detokenize_stage=False,
         log_engine_metrics=False,

@@ -22,7 +22,7 @@ from facap.annotate.engine import Refusal, Request
 from facap.annotate.origin import Origin
 from facap.annotate.prompts import Prompts
 from facap.annotate.repair import Again
-from facap.annotate.report import Meter, finish, reused
+from facap.annotate.report import Meter, failure_limit, finish, reused
 from facap.dataflow import write_rows
 from facap.progress import Progress, StageReport
 from facap.schemas import OK, TRIPLETS, from_rows
@@ -42,6 +42,7 @@ def key(config: ModifyConfig, pairs: str, captions: str) -> str:
 
 def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     """Writes the texts that are missing, and commits. Raises StageFailed above max_failure_rate."""
+    config = origin.pinned(config)
     inputs = {name: store.fingerprint(name) for name in ("pairs", "captions")}
     stage = store.stage("triplets", TRIPLETS, key(config, **inputs))
     manifest = stage.finished()
@@ -61,20 +62,23 @@ def run(store: Store, config: ModifyConfig, progress: Progress) -> StageReport:
     meter.take_over(carried, progress)
     todo = _without(ready, stage) if carried else ready
 
-    def write(pairs_asked: list[dict], ask: Callable[[dict], Request | Refusal], candidates: int) -> None:
+    def write(
+        pairs_asked: list[dict], ask: Callable[[dict], Request | Refusal], candidates: int, rounds_left: int
+    ) -> None:
+        limit = failure_limit("modify", stage, config, len(pairs), rounds_left)
         size = max(1, config.engine.rows_per_part // candidates)
         with engine.quiet(), engine.explained("modify"):
             asked = _dataset(pairs_asked, size).flat_map(Copies(candidates))
             answers = engine.generate(asked, config, ask, with_image=False, together=candidates)
             rows = answers.map_batches(judge, batch_format="pyarrow", batch_size=None)
-            write_rows(rows, stage, len(pairs), progress, config.engine.rows_per_part)
+            write_rows(rows, stage, len(pairs), progress, config.engine.rows_per_part, limit)
 
     if todo:
         progress.say(f"{config.model} writes {len(todo):,} texts; {engine.starting(config)}")
-        write(todo, ask, config.candidates)
-    for failed in repair.rounds(stage, config, progress):
+        write(todo, ask, config.candidates, config.retries)
+    for rounds_left, failed in repair.rounds(stage, config, progress):
         again = Again(ask, config, failed, ("reference_id", "target_id"))
-        write(wanted.of(failed), again, candidates=1)
+        write(wanted.of(failed), again, 1, rounds_left)
     repeats.limit(stage, config.max_same_text)
     return finish("modify", stage, config, inputs, len(pairs), meter)
 

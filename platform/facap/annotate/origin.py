@@ -7,13 +7,14 @@
 An answer that a row of an equal origin and an equal `rendered_hash` holds need not be asked for again.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from facap.annotate import prompts, taxonomy
 from facap.annotate.config import GenerationConfig
 from facap.model import checkpoints
 from facap.store import fingerprint, stage_key
 
+Config = TypeVar("Config", bound=GenerationConfig)
 REQUESTS = 1  # raised when what an engine gets for equal settings changes, as by another way to crop
 
 
@@ -32,7 +33,7 @@ class Origin:
 
     def __init__(self, config: GenerationConfig) -> None:
         self.prompts = prompts.load_all(config.template, config.templates)
-        self.model = _label(config)
+        self.model = label(config)
         self.params_hash = fingerprint([REQUESTS, config.params()])
         self.repair = prompts.load(config.repair).hash if config.retries else None
 
@@ -47,7 +48,17 @@ class Origin:
         return {first} if self.repair is None else {first, repaired_hash(first, self.repair)}
 
 
-def _label(config: GenerationConfig) -> str:
+def pinned(config: Config) -> Config:
+    """`config` whose model, if it is a hub's, is named with the commit that it stands for now.
+
+    Raises ModelMissing if it cannot be had.
+    """
+    if config.endpoint.url:
+        return config
+    return config.model_copy(update={"model": checkpoints.pinned(config.model)})
+
+
+def label(config: GenerationConfig) -> str:
     """Who answers: a checkpoint by its content, a server's model by its name and the revision given."""
     if config.endpoint.url:
         return f"{config.model}@{config.endpoint.revision or 'endpoint'}"

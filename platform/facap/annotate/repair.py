@@ -1,6 +1,6 @@
 """Answers that are of no use are asked for again, with a prompt that shows them and says what is wrong.
 
-    for failed in rounds(stage, config, progress):       # at most config.retries times
+    for rounds_left, failed in rounds(stage, config, progress):  # at most config.retries times
         again = Again(ask, config, failed, ("item_id",)) # a request for each of their rows
         ...                                              # the engine answers, its rows are written
 
@@ -25,8 +25,13 @@ FAULTS = (*_OF_ANY, "wrong_category", "forbidden_phrase", "identical", "contradi
 SHOWN_CHARS = 300  # of an earlier answer: a loop is understood from its beginning
 
 
-def rounds(stage: Stage, config: GenerationConfig, progress: Progress) -> Iterator[list[dict[str, Any]]]:
-    """In each round the rows whose answers were of no use; ends when there are none, or after `retries`."""
+def rounds(
+    stage: Stage, config: GenerationConfig, progress: Progress
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """In each round how many may come after it, and the rows whose answers were of no use.
+
+    Ends when there are no such rows, or after `retries`.
+    """
     for number in range(1, config.retries + 1):
         failed = take_failed(stage)
         if not failed:
@@ -35,7 +40,7 @@ def rounds(stage: Stage, config: GenerationConfig, progress: Progress) -> Iterat
             f"{len(failed):,} answers of no use are asked for again ({number} of at most {config.retries});"
             f" {engine.starting(config)}"
         )
-        yield failed
+        yield config.retries - number, failed
 
 
 def take_failed(stage: Stage) -> list[dict[str, Any]]:

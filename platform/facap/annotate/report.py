@@ -1,13 +1,15 @@
 """How both annotation stages end: count, hold to the failure limit, commit, report what it took."""
 
 import time
-from collections import Counter
 from typing import Any
 
 import pyarrow.compute as pc
 
 from facap.annotate.config import EngineConfig, GenerationConfig
-from facap.progress import Progress, StageReport, check_failures
+from facap.annotate.origin import label
+from facap.annotate.repair import FAULTS
+from facap.failures import FailureLimit, check_failures
+from facap.progress import Progress, StageReport
 from facap.schemas import OK
 from facap.store import Manifest, Stage
 
@@ -55,10 +57,12 @@ def finish(
     name: str, stage: Stage, config: GenerationConfig, inputs: dict[str, str], rows_in: int, meter: Meter
 ) -> StageReport:
     """Commits `stage` and says what it holds. Raises StageFailed above the config's max_failure_rate."""
-    counts = Counter(stage.read(["status"]).column("status").to_pylist())
-    check_failures(name, dict(counts), config.max_failure_rate)
+    counts = stage.statuses()
+    check_failures(name, counts, config.max_failure_rate, stage=stage)
     usage = meter.usage()
-    stage.commit(config=config.model_dump(mode="json"), inputs=inputs, extra={"usage": usage})
+    stage.commit(
+        config=config.model_dump(mode="json"), inputs=inputs, extra={"usage": usage, "model": label(config)}
+    )
     return StageReport(
         stage=name,
         rows_in=rows_in,
@@ -67,6 +71,13 @@ def finish(
         seconds=time.monotonic() - meter.started,
         note=describe(usage),
     )
+
+
+def failure_limit(
+    name: str, stage: Stage, config: GenerationConfig, total: int, rounds_left: int
+) -> FailureLimit:
+    """The config's max_failure_rate while rows arrive; what another round asks again has not failed yet."""
+    return FailureLimit(name, stage, config.max_failure_rate, total, FAULTS if rounds_left else ())
 
 
 def describe(usage: dict[str, Any]) -> str:

@@ -25,7 +25,8 @@ from facap.catalog.lines import Line, Unreadable
 from facap.catalog.product_pages import MAX_PAGE_BYTES, page_lines
 from facap.catalog.seen import Seen
 from facap.errors import ConfigError
-from facap.progress import Progress, check_failures
+from facap.failures import check_failures
+from facap.progress import Progress
 from facap.schemas import OK, PAGES, from_rows
 from facap.store import Manifest, Stage, Store, stage_key
 
@@ -65,15 +66,19 @@ def read_pages(
     once = Seen()
     todo = (address for address in addresses() if address not in done and once.add(address))
     answers = fetch(todo, MAX_PAGE_BYTES, PAGE)
-    count = len(done)
+    statuses = stage.statuses()
     while batch := list(itertools.islice(answers, PAGES_PER_PART)):
-        stage.write(from_rows([_row(answer) for answer in batch], PAGES))
-        count += len(batch)
-        progress.update(count, total, "pages read")
-    statuses = Counter(stage.read(["status"]).column(0).to_pylist())
-    judged = Counter({OK: sum(statuses[status] for status in NOT_FAILED)}) + statuses
-    check_failures("pages", {k: n for k, n in judged.items() if k not in NOT_FAILED}, config.max_failed_pages)
+        statuses += stage.write(from_rows([_row(answer) for answer in batch], PAGES))
+        progress.update(statuses.total(), total, "pages read")
+        _check(stage, statuses, config, total)
+    _check(stage, statuses, config)
     return stage.commit(config.model_dump(mode="json"), inputs)
+
+
+def _check(stage: Stage, statuses: Counter, config: CatalogConfig, total: int | None = None) -> None:
+    judged = Counter({OK: sum(statuses[status] for status in NOT_FAILED)}) + statuses
+    counts = {status: rows for status, rows in judged.items() if status not in NOT_FAILED}
+    check_failures("pages", counts, config.max_failed_pages, total, stage, "catalog.max_failed_pages")
 
 
 def lines(store: Store) -> Iterator[Line]:

@@ -22,8 +22,10 @@ from facap.crawl.increments import (
 )
 from facap.crawl.lanes import LANES_AT_A_TIME, VISITS, host_of, lanes
 from facap.crawl.safety import is_own
+from facap.crawl.stop import StopSign
 from facap.errors import ConfigError, StageFailed
-from facap.progress import PRINT_EVERY_S, Progress, StageReport, check_failures
+from facap.failures import FailureLimit, check_failures
+from facap.progress import PRINT_EVERY_S, Progress, StageReport
 from facap.schemas import IMAGES, OK, UNMAPPED
 from facap.store import Manifest, Stage, Store
 
@@ -47,15 +49,18 @@ def run(store: Store, config: CrawlConfig, progress: Progress) -> StageReport:
             carry_over(before, stage, items)
         mark_vanished(before, stage, items)
     todo = _missing(items, stage, asked_again)
-    with _watched(stage, items.num_rows, progress):
+    limit = FailureLimit("crawl", stage, config.max_failure_rate, items.num_rows, (VANISHED,))
+    stop = StopSign(stage.folder)
+    with _watched(limit, stop, progress):
         while todo.num_rows:  # then what was redirected to another worker's host, at most max_redirects times
-            todo = _crawled(todo, config, stage, asked_again)
+            todo = _crawled(todo, config, stage, asked_again, stop)
+    limit(stage.statuses())
     _, counts = stage.drop_repeated()
     num_vanished = counts.pop(VANISHED, 0)
     assert counts.total() == items.num_rows, f"{items.num_rows} items in, {counts.total()} rows out"
     if not counts[OK]:
         raise StageFailed(_nothing_crawled(stage, counts))
-    check_failures("crawl", counts, config.max_failure_rate)
+    check_failures("crawl", counts, config.max_failure_rate, stage=stage)
     extra = {"duplicates": mark_duplicates(stage, config.near_duplicates), VANISHED: num_vanished}
     manifest = stage.commit(config.model_dump(mode="json"), inputs, extra=extra)
     return _report(manifest, seconds=time.monotonic() - started)
@@ -102,7 +107,9 @@ def _missing(items: pa.Table, stage: Stage, before: Stage | None) -> pa.Table:
     return pa.table({field.name: columns.get(field.name, nothing) for field in VISITS}, schema=VISITS)
 
 
-def _crawled(todo: pa.Table, config: CrawlConfig, stage: Stage, before: Stage | None) -> pa.Table:
+def _crawled(
+    todo: pa.Table, config: CrawlConfig, stage: Stage, before: Stage | None, stop: StopSign
+) -> pa.Table:
     """Crawls `todo` into `stage`; returns the visits that led to hosts of other workers."""
     import ray.data
 
@@ -115,7 +122,7 @@ def _crawled(todo: pa.Table, config: CrawlConfig, stage: Stage, before: Stage | 
     visits.context.wait_for_min_actors_s = START_S  # or the first one to be ready takes all the large lanes
     left = visits.map_batches(
         CrawlWorker,
-        fn_constructor_args=(config, stage, before),
+        fn_constructor_args=(config, stage, before, stop),
         batch_format="pyarrow",
         batch_size=None,  # a lane is one batch
         zero_copy_batch=True,
@@ -132,16 +139,27 @@ def _crawled(todo: pa.Table, config: CrawlConfig, stage: Stage, before: Stage | 
 
 
 @contextlib.contextmanager
-def _watched(stage: Stage, total: int, progress: Progress) -> Iterator[None]:
-    """Tells `progress` of the rows that arrive in the store, while the block runs."""
+def _watched(limit: FailureLimit, stop: StopSign, progress: Progress) -> Iterator[None]:
+    """Tells `progress` of the rows that arrive in the store while the block runs; puts the sign to stop once
+    too many of them have failed."""
     over = threading.Event()
-    seen: dict[str, int] = {}
+    seen: set[str] = set()
+    counts: Counter = Counter()
+    stopped = False
 
     def look() -> None:
-        for part in set(stage.parts()) - set(seen):
-            statuses = stage.read_part(part, ["status"]).column(0).to_pylist()
-            seen[part] = len(statuses) - statuses.count(VANISHED)
-        progress.update(min(sum(seen.values()), total), total)
+        nonlocal stopped
+        for part in set(limit.stage.parts()) - seen:
+            counts.update(limit.stage.read_part(part, ["status"]).column(0).to_pylist())
+            seen.add(part)
+        progress.update(min(counts.total() - counts[VANISHED], limit.total), limit.total)
+        if not stopped and limit.passed(counts):
+            try:
+                limit(counts)
+            except StageFailed:
+                stopped = True
+                progress.say("too many rows have failed; it stops, what is under way is written")
+                stop.put()
 
     def watch() -> None:
         while not over.wait(PRINT_EVERY_S):
@@ -155,6 +173,7 @@ def _watched(stage: Stage, total: int, progress: Progress) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        stop.remove()
     look()
 
 

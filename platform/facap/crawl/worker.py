@@ -22,6 +22,7 @@ from facap.crawl.fetch import Fetcher
 from facap.crawl.lanes import VISITS, hosts_of
 from facap.crawl.outcome import Elsewhere, Fetched, FetchError
 from facap.crawl.sink import Sink
+from facap.crawl.stop import Lookout, StopSign
 from facap.schemas import OK
 from facap.store import Stage
 
@@ -36,11 +37,14 @@ T = TypeVar("T")
 class CrawlWorker:
     """Call it with a lane; the items of the table that it returns are not done, all others are in `stage`.
 
-    `before`: the version whose pictures are asked for again, if they are.
+    `before`: the version whose pictures are asked for again, if they are. `stop`: once it is put, what is
+    not begun stays undone.
     """
 
-    def __init__(self, config: CrawlConfig, stage: Stage, before: Stage | None = None) -> None:
-        self.config, self.stage = config, stage
+    def __init__(
+        self, config: CrawlConfig, stage: Stage, before: Stage | None = None, stop: StopSign | None = None
+    ) -> None:
+        self.config, self.stage, self.lookout = config, stage, Lookout(stop)
         self.decoders = Decoders(limits_of(config), config.decode_threads)
         self.known_part = lru_cache(PARTS_KEPT)(before.read_part) if before is not None else None
         self.done = pa.array(sorted(stage.done("item_id")), pa.string())  # if a worker before us died
@@ -60,6 +64,8 @@ class CrawlWorker:
             await _each(_dicts(rows), min(at_a_time, rows.num_rows), crawl)
 
         async def crawl(visit: dict[str, Any]) -> None:
+            if await self.lookout.is_put():
+                return
             try:
                 await self.sink.add(await self._row(visit))
             except Elsewhere as led:

@@ -33,7 +33,7 @@ MODEL = "fashionblip2"
 def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport:
     """Makes METRICS; StageFailed if the test split has no query."""
     started = time.monotonic()
-    base = config.base or trained_from(store)
+    base = checkpoints.pinned(config.base or trained_from(store))
     settings = config.model_dump(mode="json", exclude={"num_workers", "batch_size", "mlflow_uri"})
     inputs = {
         "triplets": store.fingerprint("triplets"),
@@ -94,7 +94,7 @@ def trained_from(store: Store) -> str:
 
 def scored_models(store: Store, base: str) -> list[Scored]:
     """FashionBLIP-2 as trained in this workspace, then the baselines on the base checkpoint."""
-    weights = checkpoints.weights_hash(checkpoints.resolve(base))
+    weights = checkpoints.content(base)
     model = Scored(f"{MODEL}@{store.fingerprint('model')}")
     return [model] + [Scored(f"baseline/{mode}@{weights}", mode) for mode in BASELINES]
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from facap.errors import ConfigError, FacapError, ModelMissing
 from facap.model.adapters import folded
-from facap.model.checkpoints import resolve, weights_hash
+from facap.model.checkpoints import content as content_of
 from facap.model.config import FashionBlip2Config
 from facap.model.fashionblip2 import FashionBlip2
 from facap.model.preprocess import MEAN, STD, TARGET_RATIO
@@ -50,7 +50,7 @@ def save_pretrained(
     `state`: the trained tensors by name if `model` is sharded and its own are only pieces.
     """
     state = model.trained() if state is None else state
-    base = {"base": model.config.base, "base_hash": weights_hash(resolve(model.config.base))}
+    base = {"base": model.config.base, "base_hash": content_of(model.config.base)}
     return _save(state, model.config, model.image_px, tokens, base, Path(folder))
 
 
@@ -119,7 +119,7 @@ def load_pretrained(folder: str | Path) -> tuple[FashionBlip2, Tokens]:
         model = _without_base(content["architecture"], config)
         wanted = dict(model.state_dict())
     else:
-        found = weights_hash(resolve(config.base))
+        found = content_of(config.base)
         if found != content["base_hash"]:
             raise FacapError(
                 f"'{folder}' was trained on base '{config.base}' with weights {content['base_hash']}, but "

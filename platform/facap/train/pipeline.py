@@ -17,7 +17,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from facap.errors import StageFailed, WorkspaceError
-from facap.model.checkpoints import resolve, weights_hash
+from facap.model.checkpoints import content, pinned, resolve, weights_hash
 from facap.progress import Progress, StageReport
 from facap.store import Stage, Store, stage_key
 from facap.train import chosen
@@ -30,10 +30,12 @@ TRAINED_ON = "trained_on.parquet"  # beside the model: image_id and product_id o
 def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
     """Trains unless this very model is there; returns what went in and how good it came out."""
     began = time.monotonic()
+    model = config.model.model_copy(update={"base": pinned(config.model.base)})
+    config = config.model_copy(update={"model": model})
     unset = set() if chosen.is_filtered(config) else chosen.FILTERS  # then as if there were no such setting
     settings = config.model_dump(mode="json", exclude=NOT_IN_KEY | unset)
-    base_hash = weights_hash(resolve(config.model.base))
-    inputs = {name: store.fingerprint(name) for name in ("triplets", "images")} | {"base": base_hash}
+    inputs = {name: store.fingerprint(name) for name in ("triplets", "images")}
+    inputs["base"] = content(config.model.base)
     if config.start_from:
         from facap.train.setup import check_start
 

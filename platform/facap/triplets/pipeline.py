@@ -15,9 +15,10 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from facap import reports
+from facap.failures import check_failures
 from facap.model import checkpoints
 from facap.model.embed import BASE, Workers, base_model, embed, read_vectors
-from facap.progress import Progress, StageReport, check_failures
+from facap.progress import Progress, StageReport
 from facap.schemas import OK, PAIRS, from_rows
 from facap.splits import split_of
 from facap.store import Manifest, Store, stage_key
@@ -31,6 +32,7 @@ OWN, SURE = "facap/", 0.9  # a shipped model's name begins so; what suits it (do
 def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
     """Makes PAIRS; StageFailed if more than `max_failure_rate` of the images end without a pair."""
     started = time.monotonic()
+    config = config.model_copy(update={"base": checkpoints.pinned(config.base)})
     settings = config.model_dump(mode="json", exclude={"num_workers", "batch_size", "max_failure_rate"})
     inputs = {
         "captions": store.fingerprint("captions"),
@@ -65,6 +67,7 @@ def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
         members[row["image_id"]] = Member(
             row["image_id"], row["product_id"], row["category"], split_of(row["product_id"]), attributes
         )
+    check_failures("pairs", failures, config.max_failure_rate, captions.num_rows)
     workers = Workers(num_actors=config.num_workers, batch_size=config.batch_size)
     embed(store, BASE, base_model(config.base), workers, progress)
     ids, vectors_ND = read_vectors(store, BASE)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from facap.annotate import caption_pipeline, engine, parsing
 from facap.annotate.engine import Refusal, Request
-from facap.annotate.report import TOKENS, Meter, finish
+from facap.annotate.report import TOKENS, Meter, failure_limit, finish
 from facap.dataflow import read_parts, write_rows
 from facap.model.embed import kept
 from facap.progress import Progress
@@ -83,7 +83,8 @@ def _ask(store: Store, config: VerifyConfig, asked: dict[str, set[str]], progres
                 rows = images.map_batches(_Questions(todo), batch_format="pyarrow", batch_size=None)
                 answers = engine.generate(rows, config, _Ask(origin), with_image=True)
                 judged = answers.map_batches(_Judge(origin), batch_format="pyarrow", batch_size=None)
-                write_rows(judged, stage, len(questions), progress, config.engine.rows_per_part)
+                limit = failure_limit("verify", stage, config, len(questions), rounds_left=0)
+                write_rows(judged, stage, len(questions), progress, config.engine.rows_per_part, limit)
         finish("verify", stage, config, inputs, len(questions), meter)
     texts: Texts = {}
     for row in store.read("answers", ["image_id", "attribute", "answer", "status"]).to_pylist():

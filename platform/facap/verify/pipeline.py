@@ -9,7 +9,6 @@ what else is needed the VLM is asked for (answers.py), and that part alone takes
 """
 
 import time
-from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -17,10 +16,12 @@ import pyarrow.compute as pc
 
 from facap.annotate import taxonomy
 from facap.annotate.claims import claims
+from facap.annotate.origin import pinned
 from facap.dataflow import write_rows
 from facap.errors import StageFailed
+from facap.failures import FailureLimit, check_failures
 from facap.model.embed import kept
-from facap.progress import Progress, StageReport, check_failures
+from facap.progress import Progress, StageReport
 from facap.schemas import OK, VERDICTS
 from facap.store import Manifest, Stage, Store, stage_key
 from facap.verify import answers
@@ -37,6 +38,7 @@ ROWS_PER_PART = 2048
 def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
     """Makes VERDICTS; StageFailed above max_failure_rate, or if no triplet can be verified."""
     started = time.monotonic()
+    config = pinned(config)
     origin = Origin(config)
     ranker = open_ranker(store) if config.ranks else None
     inputs = _inputs(store, config, ranker)
@@ -57,10 +59,10 @@ def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
     todo = _left(triplets, stage)
     if todo.num_rows:
         todo = place_targets(store, ranker, todo, config, progress)
-        _judge(todo, stage, Judge(texts, origin, views), triplets.num_rows, progress)
-    table = stage.read(["status", "faithfulness", "failed", "rank"])
-    counts = Counter(table.column("status").to_pylist())
-    check_failures("verify", dict(counts), config.max_failure_rate)
+        limit = FailureLimit("verify", stage, config.max_failure_rate, triplets.num_rows)
+        _judge(todo, stage, Judge(texts, origin, views), limit, progress)
+    table = stage.read(["faithfulness", "failed", "rank"])
+    check_failures("verify", stage.statuses(), config.max_failure_rate, stage=stage)
     manifest = stage.commit(
         config=config.model_dump(mode="json"),
         inputs=inputs,
@@ -129,13 +131,13 @@ def _left(triplets: pa.Table, stage: Stage) -> pa.Table:
     return triplets.filter(pa.array([key not in done for key in keys], pa.bool_()))
 
 
-def _judge(triplets: pa.Table, stage: Stage, judge: Judge, total: int, progress: Progress) -> None:
+def _judge(triplets: pa.Table, stage: Stage, judge: Judge, limit: FailureLimit, progress: Progress) -> None:
     import ray.data
 
     starts = range(0, triplets.num_rows, ROWS_PER_PART)
     blocks = ray.data.from_arrow([triplets.slice(start, ROWS_PER_PART) for start in starts])
     judged = blocks.map_batches(judge, batch_format="pyarrow", batch_size=None)
-    write_rows(judged, stage, total, progress, ROWS_PER_PART)
+    write_rows(judged, stage, limit.total, progress, ROWS_PER_PART, limit)
 
 
 def _sums(verdicts: pa.Table) -> dict[str, Any]:

@@ -7,7 +7,6 @@ Reasons: no_file, too_large, unreadable, and those of the decoder.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from facap.progress import Progress, check_failures
+from facap.failures import FailureLimit, check_failures
+from facap.progress import Progress
 from facap.schemas import IMAGES, OK, from_rows
 from facap.store import Manifest, Store, fingerprint, stage_key
 from facap.triplets.formats.config import ImportConfig
@@ -79,14 +79,16 @@ def run(
     done = stage.done("item_id")
     todo = [image for image in listed if item_id_of(image.name, image.category, image.split) not in done]
     folder = Path(config.images).expanduser()
+    counts = stage.statuses()
+    limit = FailureLimit("import", stage, config.max_failure_rate, len(listed))
     with ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode") as threads:
         for start in range(0, len(todo), config.batch_size):
             batch = todo[start : start + config.batch_size]
             rows = threads.map(lambda image: _row(image, folder, decoder), batch)
-            stage.write(from_rows(list(rows), IMAGES))
+            counts += stage.write(from_rows(list(rows), IMAGES))
             progress.update(len(listed) - len(todo) + start + len(batch), len(listed))
-    counts = Counter(stage.read(["status"]).column(0).to_pylist())
-    check_failures("import", dict(counts), config.max_failure_rate)
+            limit(counts)
+    check_failures("import", stage.statuses(), config.max_failure_rate, stage=stage)
     return stage.commit(config.model_dump(mode="json"), inputs)
 
 
