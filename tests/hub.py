@@ -58,7 +58,7 @@ class Hub:
 
 @contextlib.contextmanager
 def serving(name: str, shipped: str) -> Iterator[tuple[str, list[str]]]:
-    """A hub that has the files of `shipped` as `name` at FIRST: what HF_ENDPOINT is to be, and what was asked."""
+    """A hub that has the files of `shipped` as `name` at FIRST: its HF_ENDPOINT, and what it was asked."""
     folder = Path(checkpoints.resolve(shipped))
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     asked: list[str] = []
@@ -80,10 +80,8 @@ def serving(name: str, shipped: str) -> Iterator[tuple[str, list[str]]]:
                 siblings = [{"rfilename": file} for file in files]
                 self.say(200, json.dumps({"id": name, "sha": FIRST, "siblings": siblings}).encode())
             elif re.fullmatch(rf"/api/models/{name}/tree/({FIRST}|main)", path):
-                tree = [
-                    {"type": "file", "path": file, "size": len(data), "oid": etag(data)}
-                    for file, data in files.items()
-                ]
+                sizes = {file: {"size": len(data), "oid": etag(data)} for file, data in files.items()}
+                tree = [{"type": "file", "path": file} | size for file, size in sizes.items()]
                 self.say(200, json.dumps(tree).encode())
             elif file and file[2] in files:
                 self.say(200, files[file[2]])

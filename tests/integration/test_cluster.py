@@ -93,9 +93,8 @@ def test_the_service_answers_after_the_job(pipeline: Run):
         assert len(json.load(answer)["results"]) == 5
 
 
-def test_a_calm_run_with_the_model_from_a_hub_writes_the_captions_of_the_node_that_died(
-    pipeline: Run, nodes: Cluster, tmp_path: Path
-):
+def test_the_node_that_died_changed_no_caption(pipeline: Run, nodes: Cluster, tmp_path: Path):
+    """The calm run's model is a hub's, with the same weights: every node fetches it itself."""
     assert pipeline.killed not in nodes.nodes
     calm = tmp_path / "calm"
     calm.mkdir()

@@ -192,6 +192,7 @@ def _processor_config(config: GenerationConfig, batch_size: int) -> Any:
 
     engine = config.engine
     bundles = {"bundles": [{"CPU": 1}] * engine.tensor_parallel_size}
+    template = checkpoints.chat_template(config.model) if config.chat else None
     source, revision = checkpoints.to_load(config.model)
     commit = {"revision": revision, "tokenizer_revision": revision} if revision else {}
     return vLLMEngineProcessorConfig(
@@ -201,10 +202,7 @@ def _processor_config(config: GenerationConfig, batch_size: int) -> Any:
         concurrency=(engine.num_engines, engine.num_engines),
         runtime_env={"env_vars": unnamed(environment(config))},
         should_continue_on_error=True,  # one bad row must not fail the job
-        chat_template_stage={
-            "enabled": config.chat,
-            "chat_template": checkpoints.chat_template(config.model),
-        },
+        chat_template_stage={"enabled": config.chat, "chat_template": template},
         tokenize_stage=False,  # vLLM does both itself; pictures need the prompt as text
         detokenize_stage=False,
         log_engine_metrics=False,
