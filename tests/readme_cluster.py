@@ -20,6 +20,7 @@ from tests.ray_cluster import Cluster, cluster
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ("127.0.0.2", "127.0.0.3")  # beside the head
 REPLACEMENT = "127.0.0.4"
+NODE_CPUS = 3  # the service keeps 1.2 of a node for itself, and an engine and a task want a whole one each
 NOT_SENT = shutil.ignore_patterns(".git", ".venv", "workspace*", "__pycache__", "results", ".*_cache")
 ENGINE = "vLLMEngineStageUDF"  # in the title of the process that holds the engine
 
@@ -69,7 +70,7 @@ def three_nodes(checkout: Path, **variables: str) -> Iterator[Cluster]:
     assert commands()[0] == "cluster/local_cluster.sh"
     with cluster(checkout, num_cpus=0, **variables) as running:
         for address in NODES:
-            running.add_node(address, num_cpus=2)
+            running.add_node(address, NODE_CPUS)
         yield running
 
 
@@ -93,7 +94,7 @@ def run_pipeline(nodes: Cluster) -> Run:
         time.sleep(0.02)
     nodes.kill_node(host)
     assert not (workspace / "captions" / "manifest.json").exists(), "killed too late to disturb anything"
-    nodes.add_node(REPLACEMENT, num_cpus=2)
+    nodes.add_node(REPLACEMENT, NODE_CPUS)
     code = job.wait(timeout=PATIENCE_S)
     page = f"http://127.0.0.1:{settings['serve']['port']}"
     return Run(code, log.read_text(), Store(str(workspace)), page, host)
