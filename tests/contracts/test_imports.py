@@ -17,6 +17,7 @@ CORE = {
     "config",
     "errors",
     "progress",
+    "quoting",
     "dataflow",
     "tracking",
     "reports",
