@@ -184,7 +184,9 @@ def _download(
     addresses: list[str], fetch: Fetch | None, config: CatalogConfig, folder: str, numbers: Iterator[int]
 ) -> Iterator[Document | Unreadable]:
     if addresses and fetch is None:
-        raise ConfigError(f"'{shown(addresses[0])}' has to be fetched, which `python -m jobs.build_catalog` does")
+        raise ConfigError(
+            f"'{shown(addresses[0])}' has to be fetched, which `python -m jobs.build_catalog` does"
+        )
     if not addresses or fetch is None:
         return
     for answer in fetch(addresses, config.max_download_bytes, SOURCE):

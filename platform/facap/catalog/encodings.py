@@ -40,7 +40,7 @@ def encoding_of(head: bytes) -> tuple[str, int]:
     for mark, name in MARKS:
         if head.startswith(mark):
             return name, len(mark)
-    if len(head) > 1 and 0 in head[:2] and head[:2] != b"\0\0":  # UTF-16 without a mark, of a first ASCII letter
+    if len(head) > 1 and (head[0] == 0) != (head[1] == 0):  # an ASCII letter in UTF-16
         return ("utf-16-be" if head[0] == 0 else "utf-16-le"), 0
     return "", 0
 

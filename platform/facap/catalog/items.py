@@ -164,7 +164,7 @@ class Items:
 
 
 def _filled(image: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """`image` with the title and category of the one before, where it has none and both are of one product."""
+    """`image` with the title and category of the one before where it has none, if both are of one product."""
     if image["product_id"] is None or image["product_id"] != before.get("product_id"):
         return image
     return {**image, **{name: image[name] or before[name] for name in ("title", "category")}}

@@ -38,7 +38,7 @@ _FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def start_of(head: bytes) -> int:
-    """Where a declaration, a document type or one of ROOT_NAMES stands first outside comments; -1: nowhere."""
+    """Where a declaration, document type or one of ROOT_NAMES first stands outside comments; -1: nowhere."""
     return next((m.start() for m in _START.finditer(head) if not m[0].startswith(b"<!--")), -1)
 
 
