@@ -26,8 +26,10 @@ from facap.quoting import printable, shown
 
 MAX_LINE = 1 << 20  # characters; a product in a line of JSON takes a few thousand
 ROWS_AT_ONCE = 1000  # of Parquet
+MAX_CELL_LINES = 1000  # of a cell between tabs; a description takes ten
 DELIMITERS = ",;|\t"
 _SEP = re.compile(r'"?sep=([^\w"\r\n])"?\s*', re.IGNORECASE)  # Excel's first line
+_CLOSING = re.compile(r'(?:[^"\t]++|"")*+"(?=[\t\r\n]|\Z)')
 _QUOTED = re.compile(r'"(?:[^"]++|"")*+"?')
 
 
@@ -35,14 +37,19 @@ def csv_lines(file: BinaryIO) -> Iterator[Line]:
     """A header, then one record a line; quoted cells may hold line breaks."""
     lines = _text_lines(file)
     first, delimiter = _begin(lines, ",")
-    return _records(itertools.chain(first, lines), delimiter, quoted=True)
+    return _records(_rows_of_quotes(itertools.chain(first, lines), delimiter))
 
 
 def tsv_lines(file: BinaryIO) -> Iterator[Line]:
     """As CSV, with tabs; headings in Google Merchant's spellings ("image link") become its names."""
     lines = _text_lines(file)
     first, delimiter = _begin(lines, "\t")
-    return _records(itertools.chain(first, lines), delimiter, quoted=delimiter != "\t")
+    if delimiter != "\t":
+        return _records(_rows_of_quotes(itertools.chain(first, lines), delimiter))
+    rows = _rows_of_tabs(itertools.chain(first, lines))
+    header = next(rows, [])
+    named = ["_".join(name.lower().split()) for name in header] if isinstance(header, list) else header
+    return _records(itertools.chain([named], rows))
 
 
 def _begin(lines: Iterator[str | None], usual: str) -> tuple[list[str | None], str]:
@@ -65,39 +72,82 @@ def _delimiter(header: str, usual: str) -> str:
     return max(usual + DELIMITERS, key=bare.count)
 
 
-def _records(lines: Iterator[str | None], delimiter: str, quoted: bool) -> Iterator[Line]:
+Rows = Iterator[list[str] | Unreadable]
+
+
+def _rows_of_quotes(lines: Iterator[str | None], delimiter: str) -> Rows:
+    """Cells by the rules of CSV: one in quotes may hold the delimiter and line breaks."""
     # A line that is too long becomes a cell that is too long, which the reader refuses wherever it stands.
     too_long = "x" * (csv.field_size_limit() + 1) + "\n"
-    text = (line if line is not None else too_long for line in lines)
-    reader = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
-    try:
-        header = [_heading(name, quoted) for name in next(reader, [])]
-    except csv.Error as error:
-        raise BrokenSource("malformed_header", f"the first line is no header: {error}") from error
+    reader = csv.reader((line if line is not None else too_long for line in lines), delimiter=delimiter)
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Unreadable("malformed_line", str(error))
+
+
+def _rows_of_tabs(lines: Iterator[str | None]) -> Rows:
+    """Cells between tabs, where a quote may stand alone (12" heel)."""
+    for line in _whole(lines):
+        cells = (line or "").rstrip("\r\n").split("\t")
+        if line is None or max(map(len, cells)) > csv.field_size_limit():
+            yield Unreadable("malformed_line", f"a cell of more than {csv.field_size_limit()} characters")
+        else:
+            yield [_unquoted(cell) for cell in cells]
+
+
+def _whole(lines: Iterator[str | None]) -> Iterator[str | None]:
+    """Lines of tabs, those that a last cell in quotes goes over as one; Excel writes such cells.
+
+    A quote that opens no cell is told by a line with tabs before one that closes it.
+    """
+    held: list[str] = []
+    for line in lines:
+        while held:
+            closing = _CLOSING.match(line) if line is not None else None
+            if closing:
+                line = "".join([*held, line or ""])
+                held = []
+            elif line is None or "\t" in line or _is_long(held):
+                yield from held
+                held = []
+            else:
+                held.append(line)
+                break
+        else:
+            last = (line or "").rpartition("\t")[2].rstrip("\r\n")
+            if line is not None and last.startswith('"') and last.count('"') % 2:
+                held = [line]
+            else:
+                yield line
+    yield from held
+
+
+def _is_long(held: list[str]) -> bool:
+    return len(held) >= MAX_CELL_LINES or sum(map(len, held)) >= csv.field_size_limit()
+
+
+def _records(rows: Rows) -> Iterator[Line]:
+    first = next(rows, [])
+    if isinstance(first, Unreadable):
+        raise BrokenSource("malformed_header", f"the first line is no header: {first.seen}")
+    header = [name.strip() for name in first]
     bad = [name for name in header if not name.isascii() and _is_bad(name)]
     if bad:
         yield Unreadable(
             "bad_heading", f"the header is not UTF-8: {shown(bad[0], 80)}; save the table as UTF-8"
         )
         header = [printable(name) if name in bad else name for name in header]
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield Unreadable("malformed_line", str(error))
-            continue
-        if cells is None:
-            return
-        if len(cells) > len(header) and any(cells[len(header) :]):
+    for cells in rows:
+        if isinstance(cells, Unreadable):
+            yield cells
+        elif any(cells[len(header) :]):
             yield Unreadable("malformed_line", f"{len(cells)} cells for {len(header)} columns")
         elif any(cells):  # a blank line is nothing
-            cells = cells[: len(header)]
-            yield dict(itertools.zip_longest(header, cells if quoted else map(_unquoted, cells)))
-
-
-def _heading(name: str, quoted: bool) -> str:
-    name = name.strip()
-    return name if quoted else "_".join(_unquoted(name).lower().split())
+            yield dict(itertools.zip_longest(header, cells[: len(header)]))
 
 
 def _is_bad(name: str) -> bool:
