@@ -40,9 +40,8 @@ def encoding_of(head: bytes) -> tuple[str, int]:
     for mark, name in MARKS:
         if head.startswith(mark):
             return name, len(mark)
-    if len(head) > 1 and (head[0] == 0) != (head[1] == 0):  # an ASCII letter in UTF-16
-        return ("utf-16-be" if head[0] == 0 else "utf-16-le"), 0
-    return "", 0
+    zeros = [byte == 0 for byte in head[:LONGEST_MARK]]  # two ASCII letters in UTF-16 show themselves
+    return {(True, False) * 2: "utf-16-be", (False, True) * 2: "utf-16-le"}.get(tuple(zeros), ""), 0
 
 
 def text_of(file: BinaryIO) -> io.TextIOWrapper:
