@@ -247,7 +247,9 @@ _ADDRESS = st.text("abc019_,;|=./?&", max_size=12).map(
 )
 
 
-@given(st.lists(_ADDRESS, max_size=6), st.sampled_from([",", ", ", " ", "|", " | ", ";", "\n", "\t", ",\r\n"]))
+@given(
+    st.lists(_ADDRESS, max_size=6), st.sampled_from([",", ", ", " ", "|", " | ", ";", "\n", "\t", ",\r\n"])
+)
 def test_addresses_are_parted_before_http_alone(urls: list[str], separator: str) -> None:
     assert addresses(separator.join(urls)) == addresses(f"{separator.join(urls)}{separator}") == urls
     assert addresses(urls) == urls
