@@ -21,6 +21,7 @@ from typing import TextIO
 from facap.environment import of_workers, set_here, variables
 from facap.errors import FacapError, ResourceError
 from facap.progress import Progress, StageReport, table
+from facap.quoting import printable
 from facap.store import Store
 from jobs import shipped_models
 from jobs.job_settings import Settings, asks_hub, load_settings, program
@@ -96,7 +97,8 @@ def _run(
             work(store, settings, out)
         return 0
     except FacapError as error:
-        print(f"error: {error}", file=screen, flush=True)
+        lines = [printable(line) for line in str(error).split("\n")]
+        print("error: " + "\n".join(lines), file=screen, flush=True)
         return 1
     except KeyboardInterrupt:
         print("stopped; run the same command to go on where it stopped", file=screen, flush=True)
@@ -153,7 +155,9 @@ def noise_to_file(store: Store) -> Iterator[tuple[TextIO, TextIO]]:
     folder = log_folder(store)
     sys.stdout.flush()
     sys.stderr.flush()
-    screens = [os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2)]
+    screens = [
+        os.fdopen(os.dup(number), "w", buffering=1, errors="backslashreplace") for number in (1, 2)
+    ]  # a terminal that knows few characters ends no job
     with (folder / "driver.log").open("a") as log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)

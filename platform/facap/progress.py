@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from facap.quoting import printable
+
 PRINT_EVERY_S = 2.0  # a line every two seconds is seen to move and does not flood a log
 
 
@@ -55,8 +57,8 @@ class Progress:
         self.say(f"{done:>7,}/{total:,}{speed}{left}{'  ' + note if note else ''}")
 
     def say(self, text: str) -> None:
-        """Prints one line under the stage's name."""
-        print(f"  {self.stage:<9} {text}", file=self.out, flush=True)
+        """Prints one line under the stage's name; what is not to be printed in it is escaped."""
+        print(f"  {self.stage:<9} {printable(text)}", file=self.out, flush=True)
 
 
 def table(reports: Iterable[StageReport]) -> str:

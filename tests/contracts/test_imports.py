@@ -20,6 +20,7 @@ CORE = {
     "failures",
     "forms",
     "progress",
+    "quoting",
     "dataflow",
     "tracking",
     "reports",

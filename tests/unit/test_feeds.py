@@ -149,6 +149,11 @@ class Endless(io.RawIOBase):
         (b'<rss a="', b"a" * 1000, "malformed_xml"),
         (b"", b"<rss>", "malformed_xml"),
         (b"<rss>", b"<x>y</x>" * 100, "malformed_xml"),
+        (b"", b" ", "malformed_xml"),
+        (b"<!-- ", b"a" * 1000, "malformed_xml"),
+        (b"no XML at all ", b"a" * 1000, "malformed_xml"),
+        (b"<rss>", b"</", "malformed_xml"),
+        (b"\xff\xfe<\0r\0s\0s\0>\0", b"a\0", "malformed_xml"),
     ],
 )
 def test_what_never_ends_is_given_up_in_bounded_memory(head: bytes, piece: bytes, reason: str) -> None:
@@ -211,3 +216,70 @@ def test_any_mixture_is_lines_or_one_reason(pieces: list[str], rooted: bool) -> 
     lines = read(text.encode(errors="surrogatepass"))
     assert all(isinstance(line, dict) for line in lines[:-1])
     Items("feed").table(lines)
+
+
+def test_one_broken_item_costs_itself_only() -> None:
+    text = RSS.replace("Robe", "R?be").replace("A <b>midi", "\x0b<b>midi").encode().replace(b"R?", b"R\xf6")
+    first, second = read(text)
+    assert (
+        isinstance(first, dict) and first["title"].startswith("R\udcff") and "\udcff" in first["description"]
+    )
+    items = Items("feed")
+    items.table([first, second])
+    assert items.failures == {"bad_text": 3, "missing_url": 1}
+
+
+def test_an_undeclared_prefix_is_not_the_name_without_it() -> None:
+    for text in (RSS, ATOM):
+        bare = text.replace(' xmlns:g="http://base.google.com/ns/1.0"', "")
+        assert bare != text and read(bare) == read(text)
+
+
+_JUNK = st.lists(
+    st.sampled_from(
+        ["\n", "\r\n", "  ", "<!-- <rss> -->", "<br />", "<b>Warning</b>: &x;", "<script>a<b</script>", "\t"]
+    )
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<\0"), max_size=8),
+    max_size=5,
+).map("".join)
+
+
+@given(
+    st.sampled_from([RSS, RSS[39:], ATOM]),
+    _JUNK,
+    _JUNK,
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]),
+    st.integers(1, 40),
+)
+@settings(deadline=None, max_examples=200)
+def test_junk_around_the_root_and_any_encoding_change_no_item(
+    text: str, before: str, after: str, encoding: str, size: int
+) -> None:
+    if encoding in ("utf-16-le", "utf-16-be"):  # without a mark two ASCII letters have to show it
+        before = "\n\n" + before
+    body = (before + text + after).encode(encoding)
+    pieces = Pieces(body, size)
+    assert list(read_or_say(feed_lines(pieces), "feed")) == read(text)  # type: ignore[arg-type]
+
+
+class Pieces(io.BytesIO):
+    """A file that gives `size` bytes at a time."""
+
+    def __init__(self, body: bytes, size: int) -> None:
+        super().__init__(body)
+        self.size = size
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return super().read1(self.size)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_two_documents_in_one_file_are_both_read(size: int) -> None:
+    both = Pieces(f"{RSS}\n{ATOM}\n<!-- {ATOM} -->".encode(), size)
+    lines = list(read_or_say(feed_lines(both), "feed"))  # type: ignore[arg-type]
+    assert lines == [*read(RSS), *read(ATOM)]
+
+
+def test_a_second_document_that_is_none_of_ours_is_said() -> None:
+    *lines, end = read(f"{RSS}<urlset/>")
+    assert lines == read(RSS) and isinstance(end, Unreadable) and end.reason == "not_a_feed"

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facap.catalog import pipeline
-from facap.catalog.columns import REQUIRED, Columns
+from facap.catalog.columns import REQUIRED, Columns, addresses
 from facap.catalog.config import CatalogConfig
-from facap.catalog.documents import Document
+from facap.catalog.documents import SUFFIXES, Document
 from facap.catalog.items import Items, item_id
 from facap.catalog.lines import Unreadable
+from facap.catalog.manifests import json_lines
 from facap.catalog.readers import read_lines
 from facap.errors import ConfigError, ContractError, FacapError, StageFailed
 from facap.progress import Progress
@@ -239,3 +240,106 @@ def test_any_records_become_items_or_counted_failures(lines: list[dict | Unreada
     assert table.num_rows + items.repeated + items.failures.total() == items.lines >= len(lines)
     assert items.unmapped.total() == table.column("category").to_pylist().count("unmapped")
     json.dumps([items.failures, items.examples, items.unmapped]).encode()
+
+
+_ADDRESS = st.text("abc019_,;|=./?&", max_size=12).map(
+    lambda rest: ("https://a.example/" + rest).rstrip(",;|") + "x"
+)
+
+
+@given(
+    st.lists(_ADDRESS, max_size=6), st.sampled_from([",", ", ", " ", "|", " | ", ";", "\n", "\t", ",\r\n"])
+)
+def test_addresses_are_parted_before_http_alone(urls: list[str], separator: str) -> None:
+    assert addresses(separator.join(urls)) == addresses(f"{separator.join(urls)}{separator}") == urls
+    assert addresses(urls) == urls
+    lines = [{**GOOD, "url": separator.join(urls)}]
+    found = Items("feed").table(lines).column("url").to_pylist()
+    assert found == list(dict.fromkeys(urls))
+
+
+_PRODUCTS = st.lists(
+    st.tuples(
+        st.text("ab", min_size=1, max_size=2),
+        st.sampled_from(["Dresses", "Kleider", ""]),
+        st.sampled_from(["A title", ""]),
+        st.integers(1, 4),
+    ),
+    max_size=5,
+    unique_by=lambda product: product[0],
+)
+
+
+@given(_PRODUCTS, st.sampled_from(["", " ", None]))
+@settings(deadline=None)
+def test_blank_cells_are_those_of_the_row_before_of_the_same_product(
+    products: list[tuple[str, str, str, int]], blank: str | None
+) -> None:
+    full, sparse = [], []
+    for name, category, title, count in products:
+        for n in range(count):
+            url = f"https://a.example/{name}{n}.jpg"
+            full.append({"product_id": name, "category": category, "title": title, "url": url, "x": "1"})
+            said = {} if n == 0 else {"category": blank, "title": blank}
+            sparse.append({**full[-1], **said})
+    assert Items("feed").table(sparse) == Items("feed").table(full)
+
+
+def test_a_blank_cell_of_another_product_stays_blank() -> None:
+    rows = [GOOD, {**GOOD, "product_id": "p2", "category": "", "title": "", "brand": ""}]
+    (_, row) = Items("feed").table(rows).to_pylist(maps_as_pydicts="strict")
+    assert (row["category"], row["title"], row["attributes"]) == ("unmapped", None, {})
+    again = {**GOOD, "url": "https://a.example/2.jpg", "brand": ""}
+    (_, row) = Items("feed").table([GOOD, again]).to_pylist(maps_as_pydicts="strict")
+    assert row["attributes"] == {}  # of a picture, a size or a colour, not of the product
+
+
+def test_a_column_is_found_in_other_spellings_if_none_is_spelled_as_asked_for() -> None:
+    line = {"ID": "1", "Product Type": "Tops", "Image Link": "https://a.example/1.jpg", "TITLE": "T"}
+    (row,) = Items("feed").table([line]).to_pylist(maps_as_pydicts="strict")
+    assert (row["product_id"], row["category"], row["title"]) == ("1", "top", "T")
+    both = {**GOOD, "URL": "https://a.example/page"}
+    (row,) = Items("feed").table([both]).to_pylist(maps_as_pydicts="strict")
+    assert row["url"] == GOOD["url"] and row["attributes"] == {"brand": "X", "URL": both["URL"]}
+
+
+def test_a_record_nested_as_deep_as_python_goes_is_counted() -> None:
+    for depth in range(900, 1000, 5):
+        record: Any = json.dumps(GOOD)[:-1] + f', "x": {"[" * depth}{"]" * depth}' + "}\n"
+        lines = json_lines(io.BytesIO(record.encode()))
+        items = Items("feed")
+        assert items.table(lines).num_rows + items.failures.total() == 1
+
+
+_NAMES = st.sampled_from([f"a{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")])
+_STARTS = st.sampled_from(
+    [b"", b"\xff\xfe", b"id,url,category\n", b"id\turl\tca\xe9\n", b"<rss>", b"<urlset><url>", b'{"id": "'],
+)
+
+
+@given(_NAMES, _STARTS, st.binary(max_size=200))
+@settings(deadline=None, max_examples=200)
+def test_whatever_a_source_holds_its_error_can_be_printed(
+    tmp_path_factory: pytest.TempPathFactory, name: str, start: bytes, rest: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("source")
+    (folder / name).write_bytes(start + rest)
+    said = io.StringIO()
+    config = CatalogConfig(manifest=str(folder / name))
+    try:
+        pipeline.run(Store(str(folder / "workspace")), config, Progress("catalog", said))
+    except FacapError as error:
+        said.write(str(error))
+    text = said.getvalue()
+    assert text.replace("\n", "").isprintable() and len(text) < 10_000 and text.encode()
+
+
+def test_a_file_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "caf\udce9\n.jsonl").write_text(json.dumps(GOOD))
+    store, _ = _run(tmp_path, str(tmp_path / "in"))
+    (row,) = store.read("items").to_pylist()
+    assert row["source"].endswith("caf\\xe9\\n.jsonl")
+    with pytest.raises(FacapError) as raised:
+        _run(tmp_path, str(tmp_path / "\udce9\0"))
+    assert str(raised.value).isprintable()

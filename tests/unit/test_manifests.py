@@ -1,7 +1,9 @@
 """Tables as files: realistic ones, and any bytes at all."""
 
+import csv
 import gzip
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facap.catalog.documents import Document
-from facap.catalog.lines import Bounded, BrokenSource, Unreadable
+from facap.catalog.items import Items
+from facap.catalog.lines import Bounded, BrokenSource, Unreadable, open_bounded
 from facap.catalog.manifests import MAX_LINE, csv_lines, json_lines, parquet_lines, tsv_lines
+from facap.catalog.peeked import Peeked, pieces_of
 from facap.catalog.readers import STREAMED, read_lines
 
 GOOGLE_TSV = (
@@ -128,3 +132,132 @@ def test_a_damaged_parquet_file_gives_lines_or_reasons(
     assert all(isinstance(line, dict | Unreadable) for line in lines)
     assert lines or pq.ParquetFile(path).metadata.num_rows == 0
     json.dumps([line for line in lines if isinstance(line, dict)], default=str)
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+_COLUMNS = ("id", "title", "image_link", "product_type", "colour")
+_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["1", "2", "3"]),
+        _TEXT,
+        st.sampled_from(["https://a.example/w_8,h_9/1.jpg", "https://a.example/2.jpg"]),
+        st.sampled_from(["Dresses", "Tops > Bl\u00fcsen", ""]),
+        _TEXT,
+    ).map(lambda cells: dict(zip(_COLUMNS, cells, strict=True))),
+    min_size=1,
+    max_size=5,
+)
+
+
+def written(rows: list[dict], encoding: str, **dialect: object) -> bytes:
+    out = io.StringIO(newline="")
+    broken = any({"\r", "\n"} & set(value) for row in rows for value in row.values())
+    quoting = csv.QUOTE_ALL if broken else csv.QUOTE_MINIMAL  # which forgets those that end no line
+    table = csv.DictWriter(out, list(rows[0]), quoting=quoting, **dialect)  # type: ignore[arg-type]
+    table.writeheader()
+    table.writerows(rows)
+    return out.getvalue().encode(encoding)
+
+
+@given(
+    _ROWS,
+    st.sampled_from(ENCODINGS),
+    st.sampled_from([",", ";", "|", "\t"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=200)
+def test_a_table_is_the_same_in_any_encoding_and_with_any_delimiter(
+    rows: list[dict], encoding: str, delimiter: str, end: str, said: bool
+) -> None:
+    body = written(rows, encoding, delimiter=delimiter, lineterminator=end)
+    if said:
+        line = f"sep={delimiter}{end}"
+        mark = len("".encode(encoding))
+        body = line.encode(encoding) + body[mark:]
+    assert Items("x").table(csv_lines(io.BytesIO(body))) == Items("x").table(iter(rows))
+
+
+_LINES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters='\t\r"'), max_size=9)
+
+
+@given(_ROWS, st.lists(_LINES, min_size=1, max_size=3), st.sampled_from(ENCODINGS), st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_cells_between_tabs_may_have_lines_and_lone_quotes(
+    rows: list[dict], lines: list[str], encoding: str, quoted: bool
+) -> None:
+    rows = [{**row, "title": "\n".join(["x", *lines]), "colour": '12" heel'} for row in rows]
+    if quoted:  # as Excel does
+        cells = [[f'"{v}"' if "\n" in v else v for v in row.values()] for row in rows]
+    else:  # as Google Merchant does, where a cell is a line
+        rows = [{**row, "title": '"' + "".join("".join(lines).split("\n"))} for row in rows]
+        cells = [list(row.values()) for row in rows]
+    text = "\n".join("\t".join(line) for line in [list(rows[0]), *cells])
+    assert Items("x").table(tsv_lines(io.BytesIO(text.encode(encoding)))) == Items("x").table(iter(rows))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "broken"),
+    [
+        ("utf-8", b"\xff"),
+        ("utf-8-sig", b"\xc3"),
+        ("utf-16", b"\x00\xdc"),
+        ("utf-16-be", b"\xd8\x00"),
+        ("utf-32", b"\xff\xff\xff\xff"),
+    ],
+)
+def test_a_broken_character_costs_its_row(encoding: str, broken: bytes) -> None:
+    rows = [{"id": title, "title": title, "image_link": "https://a.example/1.jpg"} for title in "a\u00e9b"]
+    good = "\u00e9".encode(encoding)[len("".encode(encoding)) :]
+    items = Items("x", default_category="dress")
+    table = items.table(csv_lines(io.BytesIO(written(rows, encoding).replace(good, broken))))
+    assert table.column("product_id").to_pylist() == ["a", "b"] and items.failures == {"bad_text": 1}
+
+
+def test_a_heading_that_is_not_utf8_keeps_its_rows_and_says_so() -> None:
+    body = "id,mati\u00e8re,image_link\n1,lin,u\n2,\u00e9,u\n".encode("cp1252")
+    said, first, second = csv_lines(io.BytesIO(body))
+    assert isinstance(said, Unreadable) and said.reason == "bad_heading"
+    assert "not UTF-8: mati\\xe8re" in said.seen
+    assert first == {"id": "1", "mati\\xe8re": "lin", "image_link": "u"}
+    assert isinstance(second, dict) and second["mati\\xe8re"] == "\udce9"
+
+
+def test_a_quote_between_tabs_that_is_never_closed_costs_nothing() -> None:
+    text = 'sku\turl\n1\t"a\n' + "2\n" * 100_000
+    assert len(list(tsv_lines(io.BytesIO(text.encode())))) == 100_001
+
+
+@given(st.binary(max_size=3000), st.integers(1, 3), st.binary(max_size=50))
+@settings(deadline=None)
+def test_what_follows_gzip_is_none_of_it(body: bytes, members: int, after: bytes) -> None:
+    if after.lstrip(b"\0").startswith(b"\x1f\x8b"):
+        after = b"x" + after
+    packed = gzip.compress(body) * members + after
+    assert io.BufferedReader(Bounded(io.BytesIO(packed), 10_000)).read() == body * members
+
+
+@given(st.binary(min_size=1, max_size=3000), st.integers(0, 10_000), st.integers(1, 3))
+@settings(deadline=None)
+def test_gzip_that_is_cut_gives_what_came_before(body: bytes, cut: int, times: int) -> None:
+    whole = gzip.compress(body * 50 * times)
+    packed = whole[: 2 + cut % (len(whole) - 2)]
+    file = Peeked(pieces_of(io.BufferedReader(Bounded(io.BytesIO(packed), 10**6))))  # type: ignore[arg-type]
+    head, read = file.head(100), b""
+    with pytest.raises(BrokenSource) as raised:
+        for _ in itertools.count():
+            read += file.read1(1000)
+    assert raised.value.reason == "corrupt_gzip"
+    assert (body * 50 * times).startswith(read) and read.startswith(head)
+
+
+def test_most_of_a_gzip_file_that_is_cut_is_kept(tmp_path: Path) -> None:
+    rows = [{"sku": str(n), "url": f"https://a.example/{n * 7919 % 10**6}.jpg"} for n in range(20_000)]
+    whole = gzip.compress(written(rows, "utf-8"))
+    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    *lines, end = read_lines(Document("cut", str(tmp_path / "cut.csv.gz"), "csv"), 10**7)
+    assert lines == rows[: len(lines)] and len(lines) > 8000
+    assert isinstance(end, Unreadable) and end.reason == "corrupt_gzip"
+    with open_bounded(str(tmp_path / "cut.csv.gz"), 10**7) as file:
+        assert len(Peeked(pieces_of(file)).head(10**6)) > 200_000

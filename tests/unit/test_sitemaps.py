@@ -329,3 +329,42 @@ def test_the_documentation_names_every_reason() -> None:
 def test_an_empty_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no file that ends in one of"):
         run(tmp_path, str(tmp_path))
+
+
+_PAGES = st.lists(
+    st.tuples(st.integers(0, 99), st.lists(st.integers(0, 99), max_size=3, unique=True)), max_size=6
+)
+
+
+@given(_PAGES, st.booleans(), st.sampled_from(["", "\n", "<!-- a -->\r\n", "Notice: x\n"]), st.integers(0, 1))
+@settings(deadline=None, max_examples=100)
+def test_an_undeclared_prefix_and_text_around_the_root_change_no_entry(
+    pages: list[tuple[int, list[int]]], bare: bool, before: str, after: int
+) -> None:
+    found = [
+        {
+            "page": f"https://a.example/{page}",
+            "images": [{"loc": f"https://a.example/{n}.jpg", "title": "T"} for n in images],
+        }
+        for page, images in pages
+    ]
+    text = urlset(*(url(e["page"], *(i["loc"] for i in e["images"])) for e in found))  # type: ignore[index, misc]
+    for name in ("image", "xhtml") if bare else ():
+        text = re.sub(rf' xmlns:{name}="[^"]*"', "", text)
+    assert ("xmlns:image" in text) is not bare
+    assert read(before + text + "\n<script>var a = 1 && 2</script>\0" * after) == found
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_the_kind_is_seen_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    for number, (text, kind) in enumerate(
+        [
+            (f"\n<!-- {'x' * 9000} -->{index('https://a.example/1.xml')}", "sitemapindex"),
+            (f"<br />\n<b>Warning</b>: x\n{urlset()}", "sitemap"),
+            ("<!DOCTYPE html><html><body><feed></body></html>", "page"),
+            ('{"sku": 1}\n', "jsonl"),
+            ("id\ttitle\n", "tsv"),
+            ("id;title\n", "csv"),
+        ]
+    ):
+        assert kind_of("a.txt", text.encode(encoding)) == kind, number

@@ -13,18 +13,22 @@ joined by "and" must agree. So what the table lacks is not guessed at.
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from facap.errors import ConfigError
+from facap.quoting import shown
 from facap.schemas import CATEGORIES, UNMAPPED
 
 TABLE = Path(__file__).with_name("categories.yaml")
 GENERAL = "general"  # names that say nothing, so that the level above is asked
-KEYS = (*CATEGORIES, UNMAPPED, GENERAL, "ignored_words")
+IGNORED = "ignored_words"
+CATEGORY_KEYS = (*CATEGORIES, UNMAPPED, GENERAL)
+KEYS = (*CATEGORY_KEYS, IGNORED)
+FORM = "a mapping such as {dress: [kleid, kleider]} or {kleid: dress, kleider: dress}"
 MAX_NAME = 500  # characters of a name that are looked at
 MAX_WORDS = 3  # of a name in the table
 REMEMBERED = 20_000  # names; a shop has hundreds
@@ -41,13 +45,20 @@ class Categories:
         self.of: Callable[[str], str] = functools.lru_cache(REMEMBERED)(self._of)
 
     @classmethod
-    def load(cls, path: str = "") -> "Categories":
-        """The table of the package, with the YAML file at `path` on top; ConfigError if it is no table."""
+    def load(cls, own: str | Mapping[str, Any] = "") -> "Categories":
+        """The table of the package with `own` on top: a YAML file's path, or what such a file holds.
+
+        Raises ConfigError if it is no table.
+        """
         table: dict[str, str] = {}
         ignored: set[str] = set()
-        for file in (str(TABLE), path):
-            content = _read(file) if file else {}
-            ignored |= {_normal(word) for word in content.pop("ignored_words", [])}
+        try:
+            mine = names_of((_read(own) if isinstance(own, str) else own) if own else {})
+        except ValueError as error:
+            where = f" '{shown(own)}'" if isinstance(own, str) else ""
+            raise ConfigError(f"catalog.categories{where}: {error}") from error
+        for content in (names_of(_ours()), mine):
+            ignored |= {_normal(word) for word in content.pop(IGNORED, [])}
             for category, names in content.items():
                 said = "" if category == GENERAL else category
                 table |= {_normal(name): said for name in names}
@@ -103,23 +114,48 @@ def _normal(name: Any) -> str:
     return " ".join(re.sub(r"([&+,;])", r" \1 ", _NOT_WORD.sub(" ", text)).split())
 
 
-def _read(path: str) -> dict[str, list]:
-    example = "a mapping such as {dress: [kleid, kleider]}"
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        message = " ".join(str(error).split())
-        raise ConfigError(f"catalog.categories '{path}' should be {example}: {message}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"catalog.categories '{path}' should be {example}, is {type(content).__name__}")
+def names_of(content: Any) -> dict[str, list[str | int]]:
+    """A table in either of its two forms -> category -> names; ValueError, which says both, if it is none.
+
+    >>> names_of({"dress": ["kleid"], "Blusen": "top"})
+    {'dress': ['kleid'], 'top': ['Blusen']}
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f"should be {FORM}, is {type(content).__name__} {_as_json(content)}")
+    table: dict[str, list[str | int]] = {}
     for key, names in content.items():
-        if key not in KEYS:
-            raise ConfigError(
-                f"catalog.categories '{path}': unknown category '{key}'; known: {', '.join(KEYS)}"
+        if isinstance(names, str) and names in CATEGORY_KEYS and _is_name(key):
+            table.setdefault(names, []).append(key)
+        elif key not in KEYS:
+            unknown = key if isinstance(names, list) else names
+            raise ValueError(
+                f"unknown category '{shown(unknown)}'; known: {', '.join(KEYS)}; should be {FORM}"
             )
-        if not isinstance(names, list) or not all(
-            isinstance(name, str | int) and not isinstance(name, bool) for name in names
-        ):
-            shown = json.dumps(names, default=str)[:80]
-            raise ConfigError(f"catalog.categories '{path}': '{key}' should be a list of names, is {shown}")
-    return dict(content)
+        elif not isinstance(names, list) or not all(map(_is_name, names)):
+            raise ValueError(f"'{key}' should be a list of names, is {_as_json(names)}; should be {FORM}")
+        else:
+            table.setdefault(key, []).extend(names)
+    return table
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str | int) and not isinstance(name, bool)
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return shown(json.dumps(value, default=str), 80)
+    except (TypeError, ValueError, RecursionError):  # YAML has keys of any kind, and may hold itself
+        return shown(value, 80)
+
+
+@functools.cache
+def _ours() -> Any:
+    return _read(str(TABLE))
+
+
+def _read(path: str) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"should be {FORM} in a file: {shown(' '.join(str(error).split()))}") from error

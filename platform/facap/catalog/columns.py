@@ -4,12 +4,17 @@
     >>> next(columns.images({"sku": "7", "picture": "https://a.example/7.jpg", "brand": "X"}))["product_id"]
     '7'
 
-One line gives one image for each address it holds: Google's feeds name the further views of a product in
-additional_image_link.
+A column is found in other spellings too ("Image Link", "image-link"), if none is spelled as asked for. One
+line gives one image for each address it holds: Google's feeds name the further views of a product in
+additional_image_link, WooCommerce's tables have all in one cell.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from facap.quoting import shown
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "product_id": ("product_id", "item_group_id", "id"),
@@ -21,6 +26,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Our field -> the columns it is read from: the first that is not empty; for category, all in turn."""
 
 REQUIRED = ("product_id", "category", "url")
+REMEMBERED = 64  # sets of columns; a table has one
+SEPARATORS = ",;| \t\r\n"  # of addresses in one text; within an address they are part of it
+_NEXT = re.compile(rf"[{SEPARATORS}]+(?=https?://)", re.IGNORECASE)
 
 
 class Columns:
@@ -28,36 +36,62 @@ class Columns:
 
     def __init__(self, mapping: Mapping[str, str] | None = None) -> None:
         self.names = {**FIELDS, **{field: (column,) for field, column in (mapping or {}).items()}}
+        self._there = functools.lru_cache(REMEMBERED)(self._find)
 
     def images(self, line: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The line once for each image: product_id, category (a list of names), url, title, attributes."""
-        taken = {name for field, names in self.names.items() for name in self._used(field, names, line)}
+        there = self._there(tuple(line))
+        taken = {name for field, names in there.items() for name in _used(field, names, line)}
         row = {
-            "product_id": self._first(line, "product_id"),
-            "category": [name for column in self.names["category"] for name in _each(line.get(column))],
-            "title": self._first(line, "title"),
+            "product_id": _first(line, there["product_id"]),
+            "category": [name for column in there["category"] for name in _each(line[column])],
+            "title": _first(line, there["title"]),
             "attributes": {name: value for name, value in line.items() if name not in taken},
         }
-        first = _each(self._first(line, "url"))
-        more = [url for column in self.names["more_urls"] for url in _addresses(line.get(column))]
-        for url in list(dict.fromkeys(map(_plain, [*first, *more]))) or [None]:
+        values = [_first(line, there["url"]), *(line[column] for column in there["more_urls"])]
+        urls = [url for value in values for url in addresses(value)]
+        for url in list(dict.fromkeys(urls)) or [None]:
             yield {**row, "url": url}
 
-    def missing(self, seen: Mapping[str, Any]) -> str:
+    def missing(self, seen: Iterable[str]) -> str:
         """The first required field that none of the columns `seen` holds; "" if all are there."""
-        for field in REQUIRED:
-            if not any(name in seen for name in self.names[field]):
-                return field
-        return ""
+        there = self._there(tuple(seen))
+        return next((field for field in REQUIRED if not there[field]), "")
 
-    def _first(self, line: dict[str, Any], field: str) -> Any:
-        return next((line[name] for name in self.names[field] if not _empty(line.get(name))), None)
+    def _find(self, columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """Each field with those of its columns that are there, in the order in which they count."""
+        spelled = {_spelled(column): column for column in reversed(columns)}
+        found = {}
+        for field, names in self.names.items():
+            exact = tuple(name for name in names if name in columns)
+            found[field] = exact or tuple(spelled[n] for n in map(_spelled, names) if n in spelled)
+        return found
 
-    def _used(self, field: str, names: tuple[str, ...], line: dict[str, Any]) -> tuple[str, ...]:
-        if field in ("category", "more_urls"):
-            return names
-        used = next((i for i, name in enumerate(names) if not _empty(line.get(name))), len(names))
-        return names[: used + 1]
+
+def addresses(value: Any) -> list[str]:
+    """The addresses in a list, or in a text with commas, semicolons, bars or blanks between them.
+
+    >>> addresses("https://a.example/w_800,h_1000/1.jpg, https://a.example/2.jpg")
+    ['https://a.example/w_800,h_1000/1.jpg', 'https://a.example/2.jpg']
+    """
+    texts = [each if isinstance(each, str) else shown(each) for each in _each(value)]
+    parts = [part.strip().strip(SEPARATORS) for text in texts for part in _NEXT.split(text)]
+    return [part for part in parts if part]
+
+
+def _spelled(name: str) -> str:
+    return "_".join(re.split(r"[\s_-]+", name.strip().casefold()))
+
+
+def _first(line: dict[str, Any], names: Iterable[str]) -> Any:
+    return next((line[name] for name in names if not _empty(line[name])), None)
+
+
+def _used(field: str, names: tuple[str, ...], line: dict[str, Any]) -> tuple[str, ...]:
+    if field in ("category", "more_urls"):
+        return names
+    used = next((i for i, name in enumerate(names) if not _empty(line[name])), len(names))
+    return names[: used + 1]
 
 
 def _empty(value: Any) -> bool:
@@ -68,15 +102,3 @@ def _each(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return [v for v in value if not _empty(v)]
     return [] if _empty(value) else [value]
-
-
-def _addresses(value: Any) -> list[Any]:
-    """Addresses in a list, or in a text where commas part them, as in tab-separated feeds."""
-    found: list[Any] = []
-    for each in _each(value):
-        found += _each([part.strip() for part in each.split(",")]) if isinstance(each, str) else [each]
-    return found
-
-
-def _plain(url: Any) -> Any:
-    return url.strip() if isinstance(url, str) else str(url)

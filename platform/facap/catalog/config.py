@@ -5,7 +5,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from facap.catalog.categories import names_of
 from facap.config import StageConfig
+from facap.quoting import shown
 from facap.schemas import CATEGORIES
 
 COLUMNS = ("product_id", "category", "url", "more_urls", "title")
@@ -24,8 +26,10 @@ class CatalogConfig(StageConfig):
         description="our field -> column of the source, e.g. {product_id: sku, url: image_url}; fields: "
         + ", ".join(COLUMNS),
     )
-    categories: str = Field(
-        "", description="YAML file with category names of yours, {dress: [kleid, kleider]}, on top of ours"
+    categories: str | dict[str, Any] = Field(
+        "",
+        description="category names of yours, on top of ours: {dress: [kleid, kleider]} or {kleid: dress, "
+        "kleider: dress}, or the path of a YAML file that holds either",
     )
     default_category: str = Field(
         "", description="of items whose category is missing or unknown to the table; empty: they are unmapped"
@@ -62,6 +66,26 @@ class CatalogConfig(StageConfig):
         le=65535,
         description="of the demo catalogue's server; part of its URLs, hence of ITEMS",
     )
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_are_a_mapping(cls, columns: Any) -> Any:
+        if not isinstance(columns, dict):
+            raise ValueError(
+                "should be a mapping from our field to a column, such as {product_id: sku, url: picture}, "
+                f"is {type(columns).__name__} {shown(columns, 80)}"
+            )
+        return columns
+
+    @field_validator("categories", mode="before")
+    @classmethod
+    def _categories_are_a_table(cls, categories: Any) -> Any:
+        if isinstance(categories, str):
+            return categories
+        try:
+            return names_of(categories)
+        except ValueError as error:
+            raise ValueError(f"{error}, or the path of a YAML file with one") from error
 
     @field_validator("columns")
     @classmethod

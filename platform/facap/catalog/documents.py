@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facap.catalog.config import CatalogConfig
+from facap.catalog.encodings import as_utf8
 from facap.catalog.feeds import ROOTS as FEED_ROOTS
-from facap.catalog.lines import BrokenSource, Line, Lost, Unreadable, open_bounded
+from facap.catalog.lines import BrokenSource, Line, Lost, Unreadable, lost, open_bounded
+from facap.catalog.peeked import Peeked, pieces_of
 from facap.catalog.sitemaps import entries
+from facap.catalog.xmlstart import HEAD_BYTES, root_of, start_of
 from facap.errors import ConfigError
+from facap.quoting import printable, shown
 
 SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
@@ -26,7 +30,6 @@ SUFFIXES = {
 }  # fmt: skip
 """Ending of a name -> kind; "": the content says."""
 
-HEAD_BYTES = 4096
 MAX_SITEMAPS = 50_000  # parts of an index, by the protocol
 MAX_INDEX_DEPTH = 3  # the protocol has one level; some shops nest
 _ROOT = re.compile(rb"<\s*(?:[\w.-]+:)?([A-Za-z]\w*)")
@@ -73,15 +76,15 @@ def kind_of(name: str, head: bytes) -> str:
 
 
 def _sniffed(head: bytes) -> str:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"PAR1"):
+    if head.startswith(b"PAR1"):
         return "parquet"
+    text = as_utf8(head).lstrip()
     if text.startswith(b"{"):
         return "jsonl"
-    if not text.startswith(b"<"):
+    if not text.startswith(b"<") and start_of(text) < 0:
         return "tsv" if b"\t" in text.partition(b"\n")[0] else "csv"
-    root = _ROOT.search(re.sub(rb"<!--.*?(-->|$)", b"", text, flags=re.DOTALL))
-    name = root.group(1).decode() if root else ""
+    first = _ROOT.search(re.sub(rb"<!--.*?(-->|$)", b"", text, flags=re.DOTALL))
+    name = "html" if first and first[1].lower() == b"html" else root_of(text)[1]
     if name in FEED_ROOTS:
         return "feed"
     known = {"urlset": "sitemap", "sitemapindex": "sitemapindex"}
@@ -105,7 +108,7 @@ def gather(config: CatalogConfig, fetch: Fetch | None, folder: str) -> Iterator[
         files = sorted(p for p in Path(source).rglob("*") if p.is_file() and kind_of(p.name, b"x"))
         if not files:
             raise ConfigError(
-                f"the folder '{source}' holds no file that ends in one of {', '.join(SUFFIXES)}"
+                f"the folder '{printable(source)}' holds no file that ends in one of {', '.join(SUFFIXES)}"
             )
         found = [_local(str(path), config) for path in files]
     else:
@@ -116,23 +119,24 @@ def gather(config: CatalogConfig, fetch: Fetch | None, folder: str) -> Iterator[
 def _local(path: str, config: CatalogConfig) -> Document:
     try:
         head = _head(path, config)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero in the name
+        why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"manifest '{path}' cannot be read: {error.strerror or error}; set catalog.manifest to a file"
+            f"manifest '{printable(path)}' cannot be read: {why}; set catalog.manifest to a file"
         ) from error
     kind = kind_of(path, head)
     if not kind:
         raise ConfigError(
-            f"manifest '{path}' should end in one of {', '.join(SUFFIXES)}, with or without .gz, "
+            f"manifest '{printable(path)}' should end in one of {', '.join(SUFFIXES)}, with or without .gz, "
             "and hold a table, a feed, a sitemap or a page"
         )
-    return Document(path, path, kind)
+    return Document(printable(path), path, kind)
 
 
 def _head(path: str, config: CatalogConfig) -> bytes:
     try:
         with open_bounded(path, config.max_source_bytes) as file:
-            return file.read(HEAD_BYTES)
+            return Peeked(pieces_of(file)).head(HEAD_BYTES)
     except BrokenSource:
         return b""
 
@@ -173,14 +177,16 @@ def parts_of(index: Document, config: CatalogConfig) -> Iterator[Line]:
         with open_bounded(index.path, config.max_source_bytes) as file:
             yield from entries(file)
     except BrokenSource as error:
-        yield Lost(error.reason, f"{index.name}: {error}")
+        yield lost(error, index.name)
 
 
 def _download(
     addresses: list[str], fetch: Fetch | None, config: CatalogConfig, folder: str, numbers: Iterator[int]
 ) -> Iterator[Document | Unreadable]:
     if addresses and fetch is None:
-        raise ConfigError(f"'{addresses[0]}' has to be fetched, which `python -m jobs.build_catalog` does")
+        raise ConfigError(
+            f"'{shown(addresses[0])}' has to be fetched, which `python -m jobs.build_catalog` does"
+        )
     if not addresses or fetch is None:
         return
     for answer in fetch(addresses, config.max_download_bytes, SOURCE):

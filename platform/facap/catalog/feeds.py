@@ -85,4 +85,4 @@ def _add(fields: dict[str, Any], name: str, value: str) -> None:
 
 def feed_lines(file: BinaryIO) -> Iterator[Line]:
     """One line an <item> or <entry>; raises BrokenSource where the feed cannot be read on."""
-    return records(file, _Items())
+    return records(file, _Items)

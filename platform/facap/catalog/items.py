@@ -9,7 +9,8 @@
 
 Reasons: missing_product_id, missing_url, bad_url, bad_text, and those of the readers. A repeated
 (product_id, url) is one item. A category that maps nowhere is kept as `unmapped`, with the shop's name for
-it among the attributes. Columns that ITEMS does not know become attributes.
+it among the attributes. Columns that ITEMS does not know become attributes. A line without title or category
+has those of the line before if that is of the same product: Shopify's tables say them once a product.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from facap.catalog.columns import Columns
 from facap.catalog.lines import Line, Unreadable
 from facap.catalog.seen import Seen
 from facap.errors import ContractError
+from facap.quoting import SHOWN, shown
 from facap.schemas import ITEMS, UNMAPPED, from_rows
 
 ROWS_PER_PART = 20_000
@@ -35,7 +37,7 @@ MAX_COLUMNS = 1000  # that are remembered for an error message
 MAX_NAMES = 1000  # of unmapped categories that are told apart
 OTHERS = "(others)"
 NO_NAME = "(none)"
-SHOWN = 200  # characters of an example
+COLUMNS_SHOWN = 1000  # characters of them in an error message
 
 
 class Unusable(ValueError):
@@ -71,6 +73,7 @@ class Items:
         self._categories = categories or Categories.load()
         self._default = default_category
         self._seen = Seen()
+        self._before: dict[str, Any] = {}  # the image before
 
     def tables(self, lines: Iterable[Line]) -> Iterator[pa.Table]:
         """The items of `lines` in tables of ROWS_PER_PART rows; equal lines give equal tables."""
@@ -86,10 +89,13 @@ class Items:
         """Raises ContractError if a required column was on no line."""
         missing = self._mapping.missing(self.columns) if self.columns else ""
         if missing and not (missing == "category" and self._default):
+            has = shown(", ".join(self.columns), COLUMNS_SHOWN)
+            heading = self.examples.get("bad_heading", "")
             raise ContractError(
-                f"manifest '{self.source}' has no column '{missing}'; it has: {', '.join(self.columns)}; "
+                f"manifest '{self.source}' has no column '{missing}'; it has: {has}; "
                 f"name it in catalog.columns"
                 + (" or set catalog.default_category" if missing == "category" else "")
+                + (f"; {heading}" if heading else "")
             )
 
     def _rows(self, lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
@@ -99,13 +105,14 @@ class Items:
                 self._failed(line.reason, line.seen)
                 continue
             if len(self.columns) < MAX_COLUMNS:
-                self.columns.update(dict.fromkeys(map(str, line)))
+                self.columns.update(dict.fromkeys(name[:SHOWN] for name in line))
             for image in self._mapping.images(line):
                 self.lines += 1
+                self._before = image = _filled(image, self._before)
                 try:
                     row = self._item(image)
                 except Unusable as error:
-                    self._failed(str(error.args[0]), str(line))
+                    self._failed(str(error.args[0]), line)
                     continue
                 if not self._seen.add(row["item_id"]):
                     self.repeated += 1
@@ -114,11 +121,10 @@ class Items:
                     self._count_unmapped(row["attributes"].get("category", NO_NAME)[:SHOWN])
                 yield row
 
-    def _failed(self, reason: str, seen: str) -> None:
+    def _failed(self, reason: str, seen: object) -> None:
         self.failures[reason] += 1
         if reason not in self.examples:
-            shown = seen[:SHOWN].encode(errors="replace").decode()
-            self.examples[reason] = f"record {self.lines}: {shown}"
+            self.examples[reason] = f"record {self.lines}: {shown(seen)}"
 
     def _item(self, image: dict[str, Any]) -> dict[str, Any]:
         product_id, url = _text(image["product_id"]), _text(image["url"])
@@ -157,14 +163,22 @@ class Items:
         self.unmapped[name] += 1
 
 
+def _filled(image: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """`image` with the title and category of the one before where it has none, if both are of one product."""
+    if image["product_id"] is None or image["product_id"] != before.get("product_id"):
+        return image
+    return {**image, **{name: image[name] or before[name] for name in ("title", "category")}}
+
+
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    text = value.strip() if isinstance(value, str) else value
-    text = text if isinstance(text, str) else json.dumps(text, default=str)
     try:
+        text = value.strip() if isinstance(value, str) else json.dumps(value, default=str)
         text.encode()
     except UnicodeEncodeError as error:  # not UTF-8, or half a surrogate pair in JSON; Arrow cannot hold it
+        raise Unusable("bad_text") from error
+    except (RecursionError, ValueError) as error:  # nested too deep to be written again
         raise Unusable("bad_text") from error
     return text
 

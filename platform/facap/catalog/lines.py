@@ -12,16 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from facap.quoting import shown
+
 GZIP = b"\x1f\x8b"
 READ_BYTES = 1 << 16
+MESSAGE = 300  # characters of what is said of a line, the name of its document aside
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Input that makes no line: the reason in snake_case, and what was seen."""
+    """Input that makes no line: the reason in snake_case, and what was seen, made fit to be printed."""
 
     reason: str
     seen: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", shown(self.seen, 2 * MESSAGE))
 
 
 class Lost(Unreadable):
@@ -32,10 +38,10 @@ Line = dict[str, Any] | Unreadable
 
 
 class BrokenSource(ValueError):
-    """The rest of a source cannot be read; `reason` in snake_case."""
+    """The rest of a source cannot be read; `reason` in snake_case, the message made fit to be printed."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(shown(message, MESSAGE))
         self.reason = reason
 
 
@@ -44,7 +50,12 @@ def read_or_say(lines: Iterator[Line], name: str) -> Iterator[Line]:
     try:
         yield from lines
     except BrokenSource as error:
-        yield Lost(error.reason, f"{name}: {error}")
+        yield lost(error, name)
+
+
+def lost(error: BrokenSource, name: str) -> Lost:
+    """What is said of a document `name` that breaks off."""
+    return Lost(error.reason, f"{shown(name, MESSAGE - 10)}: {error}")
 
 
 class Bounded(io.RawIOBase):
@@ -84,11 +95,8 @@ class Bounded(io.RawIOBase):
     def _unpacked(self, most: int) -> bytes:
         assert self._unpack is not None
         while True:
-            if self._unpack.eof:  # a file may hold several gzip members; zeros may pad the last
-                rest = self._unpack.unused_data.lstrip(b"\0") or self.file.read(READ_BYTES).lstrip(b"\0")
-                if not rest:
-                    return b""
-                self._unpack, self._pending = zlib.decompressobj(31), rest
+            if self._unpack.eof and not self._next_member():
+                return b""
             packed = self._unpack.unconsumed_tail or self._pending or self.file.read(READ_BYTES)
             if packed is self._pending:
                 self._pending = b""
@@ -100,6 +108,18 @@ class Bounded(io.RawIOBase):
                 raise BrokenSource("corrupt_gzip", str(error)) from error
             if piece:
                 return piece
+
+    def _next_member(self) -> bool:
+        """Whether another gzip member follows; zeros may pad the last, and text after it is none of it."""
+        assert self._unpack is not None
+        rest = (self._unpack.unused_data or self._pending).lstrip(b"\0")
+        while len(rest) < len(GZIP) and (more := self.file.read(READ_BYTES)):
+            rest = (rest + more).lstrip(b"\0")
+        if not rest.startswith(GZIP):
+            self._pending = b""
+            return False
+        self._unpack, self._pending = zlib.decompressobj(31), rest
+        return True
 
     def close(self) -> None:
         """Closes the file too."""

@@ -14,10 +14,11 @@ from facap.catalog.lines import Line, Lost, Unreadable
 from facap.catalog.readers import read_lines
 from facap.errors import StageFailed
 from facap.progress import Progress, StageReport
+from facap.quoting import printable, shown
 from facap.schemas import ITEMS, UNMAPPED
 from facap.store import Manifest, Store, fingerprint, stage_key
 
-VERSION = 2
+VERSION = 3
 UNMAPPED_SHOWN = 100  # names of categories in the dataset's manifest
 
 
@@ -47,7 +48,7 @@ def _make(
     started: float,
 ) -> StageReport:
     documents = [document for document in found if isinstance(document, Document)]
-    source = config.manifest or "demo"
+    source = printable(config.manifest) or "demo"
     categories = Categories.load(config.categories)
     inputs = {"manifest": content_hash(documents), "categories": fingerprint(categories.fingerprint())}
     if config.read_pages and any(document.kind == "sitemap" for document in documents):
@@ -90,7 +91,7 @@ def _make(
     for reason, example in items.examples.items():
         progress.say(f"{items.failures[reason]:,} {reason}, e.g. {example}")
     if items.unmapped:
-        names = ", ".join(f"{name} ({count:,})" for name, count in items.unmapped.most_common(5))
+        names = ", ".join(f"{shown(name)} ({count:,})" for name, count in items.unmapped.most_common(5))
         progress.say(f"unmapped: {names}; catalog.categories takes names of yours")
     return _report(manifest, seconds=time.monotonic() - started)
 
@@ -118,7 +119,7 @@ def _lines(
             items.source = document.name
             yield from read_lines(document, config.max_source_bytes)
     if paged:
-        items.source = config.manifest
+        items.source = printable(config.manifest)
         yield from pages.lines(store)
 
 
@@ -128,7 +129,7 @@ def _no_pages(sitemap: Document, config: CatalogConfig) -> Iterator[Line]:
         if isinstance(entry, Unreadable):
             yield entry
         elif not is_address(entry.get("page", "")):
-            yield Unreadable("bad_url", f"{sitemap.name}: {entry}"[:200])
+            yield Unreadable("bad_url", f"{sitemap.name}: {entry}")
 
 
 def _page_addresses(documents: list[Document], config: CatalogConfig) -> Iterator[str]:
@@ -151,7 +152,7 @@ def _no_items(items: Items) -> str:
 def _too_much_lost(items: Items, lost: list[Lost], total: int, most: float) -> str:
     return (
         f"{len(lost)} of {total} files of '{items.source}' cannot be read, or not to their end "
-        f"({lost[0].reason}: {lost[0].seen[:300]}), more than the {most:.0%} that "
+        f"({lost[0].reason}: {lost[0].seen}), more than the {most:.0%} that "
         "catalog.max_failed_documents allows; nothing was committed, since their products would count as "
         "vanished. Correct the source or raise the limit, then run again"
     )

@@ -87,7 +87,7 @@ class _Entries(Collector):
 
 def entries(file: BinaryIO) -> Iterator[Line]:
     """{"page", "images"} for each page, {"sitemap"} for each part of an index; BrokenSource where it ends."""
-    return records(file, _Entries())
+    return records(file, _Entries)
 
 
 def image_lines(found: Iterable[Line]) -> Iterator[Line]:

@@ -4,23 +4,28 @@
     >>> class Names(Collector):
     ...     def start(self, tag, attributes):
     ...         self.found.append({"tag": tag})
-    >>> list(records(io.BytesIO(b"<a><b/></a>"), Names()))
+    >>> list(records(io.BytesIO(b"<a><b/></a>"), Names))
     [{'tag': 'a'}, {'tag': 'b'}]
 
 Feeds and sitemaps need no DOCTYPE, and every entity bomb and every read of a local file needs one: it is
 refused outright. libxml2 bounds the depth and the length of names; here a token and a record are bounded.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from lxml import etree
 
 from facap.catalog.lines import READ_BYTES, BrokenSource, Line, Unreadable
+from facap.catalog.xmlstart import NO_TEXT, ROOT_NAMES, XmlSource
 
 MAX_TOKEN_BYTES = 1 << 20  # without the start of an element
 MAX_DEPTH = 64  # of elements; feeds have five levels
 MAX_RECORD = 1 << 20  # characters and elements of one item, entry or url; a product takes a few thousand
+LONGEST_END = 64  # bytes of the tag that ends a document
+HALF = "\udcff"  # a half surrogate, which `items` counts as bad_text
+_END = re.compile(rb"</(?:[A-Za-z][\w.-]*:)?(?:" + ROOT_NAMES + rb")\s*>")
 
 
 class Collector:
@@ -67,41 +72,60 @@ def name_of(tag: str) -> tuple[str, str]:
     return namespace[1:], local
 
 
-def records(file: BinaryIO, collector: Collector) -> Iterator[Line]:
-    """What `collector` finds, as it finds it; raises BrokenSource where the XML is not well-formed."""
-    counted = _Counted(collector)
+def records(file: BinaryIO, collector: Callable[[], Collector]) -> Iterator[Line]:
+    """What a new collector finds, as it finds it; raises BrokenSource where the XML is not well-formed.
+
+    What is before a document and after it is passed over, unless it is a document too.
+    """
+    source = XmlSource(file)
+    while source.next_document():
+        yield from _document(source, _Counted(collector()))
+
+
+def _document(source: XmlSource, counted: "_Counted") -> Iterator[Line]:
     parser = etree.XMLParser(
         target=counted, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
-        remove_comments=True, remove_pis=True,
+        remove_comments=True, remove_pis=True, encoding=source.encoding,
     )  # fmt: skip
     quiet = 0
-    while True:
-        piece = file.read(READ_BYTES)
-        before = counted.starts
-        try:
-            if piece:
-                parser.feed(piece)
-            else:
-                parser.close()
-        except etree.XMLSyntaxError as error:
-            yield from _taken(collector)
-            raise BrokenSource("malformed_xml", f"not well-formed XML: {error.msg}") from error
-        except BrokenSource:
-            yield from _taken(collector)
-            raise
-        yield from _taken(collector)
-        if not piece:
-            return
-        quiet = 0 if counted.starts > before else quiet + len(piece)
+    while piece := _piece(source):
+        done = 0
+        for end in [*(found.end() for found in _END.finditer(piece)), len(piece)]:
+            before = counted.starts
+            try:
+                parser.feed(piece[done:end])
+            except etree.XMLSyntaxError as error:
+                yield from counted.taken()
+                if counted.ended:  # by a tag that _END does not know
+                    return
+                raise BrokenSource("malformed_xml", f"not well-formed XML: {error.msg}") from error
+            except BrokenSource:
+                yield from counted.taken()
+                raise
+            yield from counted.taken()
+            quiet = 0 if counted.starts > before else quiet + end - done
+            done = end
+            if counted.ended:
+                source.file.unread(piece[done:])
+                return
         if quiet > MAX_TOKEN_BYTES:
             raise BrokenSource(
                 "malformed_xml", f"a tag, comment or text of more than {MAX_TOKEN_BYTES} bytes"
             )
+    try:
+        parser.close()
+    except etree.XMLSyntaxError as error:
+        yield from counted.taken()
+        raise BrokenSource("malformed_xml", f"not well-formed XML: {error.msg}") from error
+    yield from counted.taken()
 
 
-def _taken(collector: Collector) -> list[Line]:
-    found, collector.found = collector.found, []
-    return found
+def _piece(source: XmlSource) -> bytes:
+    """Some bytes that do not end within the tag that ends a document; none at the end."""
+    piece = source.file.head(READ_BYTES)
+    tag = piece.rfind(b"</")
+    whole = tag <= 0 or len(piece) - tag > LONGEST_END or b">" in piece[tag:]
+    return source.file.read1(len(piece) if whole else tag)
 
 
 class _Counted:
@@ -110,7 +134,20 @@ class _Counted:
     def __init__(self, collector: Collector) -> None:
         self.starts = self.depth = 0
         self._collector = collector
-        self.data, self.doctype, self.close = collector.data, collector.doctype, collector.close
+        self.doctype, self.close = collector.doctype, collector.close
+
+    @property
+    def ended(self) -> bool:
+        """Whether the root has ended, and with it the document."""
+        return self.starts > 0 and self.depth == 0
+
+    def taken(self) -> list[Line]:
+        """The records since the last call."""
+        found, self._collector.found = self._collector.found, []
+        return found
+
+    def data(self, text: str) -> None:
+        self._collector.data(text.replace(NO_TEXT, HALF) if NO_TEXT in text else text)
 
     def start(self, tag: str, attributes: Any) -> None:
         self.starts += 1
