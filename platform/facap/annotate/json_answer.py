@@ -1,0 +1,58 @@
+r"""The JSON object in an answer that was to be one.
+
+    >>> read('Here it is:\n```json\n{"colour": "red",}\n```\nIt is red.')
+    {'colour': 'red'}
+
+What stands before and after it, trailing commas and line ends in strings are forgiven. A key that is there twice is
+not: which of its values was meant nobody knows.
+"""
+
+import json
+import re
+from typing import Any
+
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+_ATTEMPTS = 8  # braces of the prose before it, at each of which an object might begin
+
+
+class NoObject(ValueError):
+    """There is no object, or one that cannot be taken as it is."""
+
+
+class _Doubled(Exception):
+    pass
+
+
+def read(text: str) -> dict[str, Any]:
+    """The first object in `text`; one that is the only value of another is taken out of it. Raises NoObject."""
+    starts = [found.start() for found in re.finditer(r"\{", text[:200_000])][:_ATTEMPTS]
+    if not starts:
+        raise NoObject("there is no JSON object")
+    reason = ""
+    for start in starts:
+        rest = text[start:]
+        for candidate in (rest, _TRAILING_COMMA.sub(r"\1", rest)):
+            try:
+                found, _ = _DECODER.raw_decode(candidate)
+            except _Doubled as error:
+                raise NoObject(f"the key '{error}' is there twice") from error
+            except (ValueError, RecursionError) as error:
+                reason = reason or str(error)
+                continue
+            while len(found) == 1 and isinstance(inner := next(iter(found.values())), dict):
+                found = inner
+            if found:
+                return found
+    raise NoObject(f"no JSON ({reason or 'an empty object'})")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _Doubled(name[:60])
+        found[name] = value
+    return found
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_once_each)
