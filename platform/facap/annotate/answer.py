@@ -6,8 +6,9 @@
     'refused'
 
 The one way from an answer to a text, for captions, modification texts, JSON and verification. Faults, in the
-order in which they are looked for: `too_long` (cut off, whatever it says, or over max_chars), `empty` (nothing, or
-reasoning that never came to an answer), `refused`, `other_language`, and `unparsable` (JSON where a text was asked).
+order in which they are looked for: `too_long` (cut off, whatever it says, or over max_chars), `empty` (nothing,
+or reasoning that never came to an answer), `refused`, `other_language`, and `unparsable` (JSON where a text was
+asked for).
 """
 
 from dataclasses import dataclass

@@ -3,8 +3,8 @@
     >>> legible("Make it red &amp; short â€“ with\\u200b a caf\\u00c3\\u00a9 collar")
     'Make it red & short – with a café collar'
 
-Escapes of HTML, UTF-8 that was read as Windows-1252 ("mojibake"), marks that nobody sees, other line ends. What
-comes out can be written as UTF-8.
+Escapes of HTML, UTF-8 that was read as Windows-1252 ("mojibake"), marks that nobody sees, other line ends.
+What comes out can be written as UTF-8.
 """
 
 import html
@@ -27,7 +27,7 @@ def legible(raw: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    r"""`text` with `\n`, `\"`, `\u2019` and `&quot;` as the characters that they stand for. JSON needs the escapes."""
+    r"""`text` with what `\n`, `\"`, `\u2019` and `&quot;` stand for. JSON needs the escapes."""
     text = _QUOTE.sub('"', text)
     return _CONTROL.sub(" ", _ESCAPED.sub(_meant, text)) if "\\" in text else text
 

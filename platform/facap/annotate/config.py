@@ -116,7 +116,7 @@ class GenerationConfig(StageConfig):
     )
     language: Literal["en", "any"] = Field(
         "en",
-        description="en: a text in another language or script is of no use; any: for prompts that ask for another",
+        description="en: a text in another language or script is of no use; any: all languages",
     )
     max_failure_rate: float = Field(0.05, ge=0, le=1, description="share of failed rows that stops the job")
     retries: int = Field(

@@ -3,8 +3,8 @@ r"""The JSON object in an answer that was to be one.
     >>> read('Here it is:\n```json\n{"colour": "red",}\n```\nIt is red.')
     {'colour': 'red'}
 
-What stands before and after it, trailing commas and line ends in strings are forgiven. A key that is there twice is
-not: which of its values was meant nobody knows.
+What stands before and after it, trailing commas and line ends in strings are forgiven. A key that is there
+twice is not: which of its values was meant nobody knows.
 """
 
 import json
@@ -24,7 +24,7 @@ class _Doubled(Exception):
 
 
 def read(text: str) -> dict[str, Any]:
-    """The first object in `text`; one that is the only value of another is taken out of it. Raises NoObject."""
+    """The first object in `text`, or the one that is its only value. Raises NoObject."""
     starts = [found.start() for found in re.finditer(r"\{", text[:200_000])][:_ATTEMPTS]
     if not starts:
         raise NoObject("there is no JSON object")

@@ -5,11 +5,11 @@
     >>> parse_caption("the the the the the the").status
     'unparsable'
 
-The text is got out of the answer by annotate/answer.py, whose reasons come first: `too_long`, `empty`, `refused`,
-`other_language`. Then `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy). Then of captions
-`wrong_category` (named as a garment of another one), of texts `forbidden_phrase`, `identical` (repeats a
-caption, or asks for nothing) and `contradiction` (claims of a picture what its caption denies). The words for
-all this are in annotate/phrases.yaml.
+The text is got out of the answer by annotate/answer.py, whose reasons come first: `too_long`, `empty`,
+`refused`, `other_language`. Then `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy).
+Then of captions `wrong_category` (named as a garment of another one), of texts `forbidden_phrase`,
+`identical` (repeats a caption, or asks for nothing) and `contradiction` (claims of a picture what its caption
+denies). The words for all this are in annotate/phrases.yaml.
 """
 
 import re

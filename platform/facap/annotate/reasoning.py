@@ -1,4 +1,4 @@
-"""What a model writes before and around its answer by the format of its training: reasoning, answer tags, turns.
+"""What a model writes around its answer by the format of its training: reasoning, answer tags, turns.
 
     >>> final("<think>navy, or black?</think>A navy dress.<|im_end|>")
     'A navy dress.'
@@ -33,7 +33,9 @@ _CHANNEL = re.compile(
     r"(?=<\|(?:end|return|call|start|channel)\|>|\Z)",
     re.DOTALL,
 )
-_BARE_CHANNELS = re.compile(r"\A\s*(?:analysis|commentary)(?=[A-Z\s]).*assistant\s{0,2}final(?:json)?", re.DOTALL)
+_BARE_CHANNELS = re.compile(
+    r"\A\s*(?:analysis|commentary)(?=[A-Z\s]).*assistant\s{0,2}final(?:json)?", re.DOTALL
+)
 _BARE_CHANNEL = re.compile(r"\A\s*(analysis|commentary|assistantfinal|final)(?=[A-Z{\"])")
 
 _ANSWER_NAME = (
@@ -55,7 +57,8 @@ _TURN = r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<\
 _TURN_END = re.compile(
     r"<\|(?:im_end|eot_id|eom_id|eot|eom|end|endoftext|end_of_text|end_of_turn|end_of_turn_token|return|call|"
     r"observation|end_response|end_text)\|>|</s>|<eo[st]>|<end_of_(?:turn|utterance)>|<turn\|>|"
-    r"<[|｜]\s*end[▁_ ]of[▁_ ]sentence\s*[|｜]>|\[(?:end of text|EOS|/?INST)\]|<\|close\|>\s*message\s*<\|sep\|>|"
+    r"<[|｜]\s*end[▁_ ]of[▁_ ]sentence\s*[|｜]>|\[(?:end of text|EOS|/?INST)\]|"
+    r"<\|close\|>\s*message\s*<\|sep\|>|"
     rf"{_TURN}(?:user|human|system)\b",
     re.IGNORECASE,
 )
@@ -68,7 +71,9 @@ _SPECIAL = re.compile(
 )
 _LINE = re.compile(r"<br\s*/?>|</?(?:p|li|ul|ol|div|h[1-6])>|<0x0A>", re.IGNORECASE)
 _HTML = re.compile(r"</?[A-Za-z][\w:-]{0,30}(?:\s[^<>]{0,200})?/?>")
-_ROLE = re.compile(r"\A\s*(?:assistant|model|bot|chatbot|ai|response)(?:[ \t]*\n|[ \t]*[:：])\s*", re.IGNORECASE)
+_ROLE = re.compile(
+    r"\A\s*(?:assistant|model|bot|chatbot|ai|response)(?:[ \t]*\n|[ \t]*[:：])\s*", re.IGNORECASE
+)
 
 
 def final(text: str) -> str | None:

@@ -6,9 +6,10 @@
     >>> parse('{"colour": "navy", "caption": "a navy top"}', words=words).status
     'ok'
 
-Engines let a model write nothing else: every attribute is there, null where the picture shows none, and the keys
-always come in the same order. Servers may not, so what is only written otherwise (a code fence, prose around it,
-other letter case, an attribute left out) is read all the same. An attribute of which a garment can have several values is a list.
+Engines let a model write nothing else: every attribute is there, null where the picture shows none, and the
+keys always come in the same order. Servers may not, so what is only written otherwise (a code fence, prose
+around it, other letter case, an attribute left out) is read all the same. An attribute of which a garment can
+have several values is a list.
 """
 
 import json

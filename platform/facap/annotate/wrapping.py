@@ -3,9 +3,9 @@ r"""What a model says around the sentence that it was asked for, taken off.
     >>> unwrap("Sure! Here is the caption:\n\n**Caption:** \"A navy dress.\"\n\nNote: I left out the shoes.")
     'A navy dress.'
 
-Prefaces, labels, headings, code fences, bold, quotes, notes and the next turn of a made-up dialogue. Of several
-options the first is taken. The items of a list are parts of one answer and are joined. A JSON object gives its
-one text. A text that has none of this comes out as it went in, on one line.
+Prefaces, labels, headings, code fences, bold, quotes, notes and the next turn of a made-up dialogue. Of
+several options the first is taken. The items of a list are parts of one answer and are joined. A JSON object
+gives its one text. A text that has none of this comes out as it went in, on one line.
 """
 
 import json
@@ -13,15 +13,19 @@ import re
 from typing import Any
 
 _KIND = (
-    r"(?:captions?|descriptions?|modifications?|text|instructions?|requests?|answers?|sentences?|changes?|quer(?:y|ies)"
-    r"|results?|responses?|outputs?|edits?|summary|prompts?|messages?|versions?|phrases?|rewrites?|revisions?|"
+    r"(?:captions?|descriptions?|modifications?|text|instructions?|requests?|answers?|sentences?|changes?|"
+    r"quer(?:y|ies)"
+    r"|results?|responses?|outputs?|edits?|summary|prompts?|messages?|versions?|phrases?|rewrites?|"
+    r"revisions?|"
     r"suggestions?|options?|alternatives?|variations?|json)"
 )
 _YES = (
     r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|no problem|got it|understood|gladly|"
     r"great|yes|hello|hi(?: there)?)"
 )
-_FENCE = re.compile(r"(?:```|~~~)(?:[ \t]*[\w+-]{0,20}[ \t]*(?=\n)|(?:text|txt|plaintext|markdown|md|json)\b)?")
+_FENCE = re.compile(
+    r"(?:```|~~~)(?:[ \t]*[\w+-]{0,20}[ \t]*(?=\n)|(?:text|txt|plaintext|markdown|md|json)\b)?"
+)
 _RULE = re.compile(r"^[ \t]*([-*_=~])(?:[ \t]*\1){2,}[ \t]*$", re.MULTILINE)
 _BOLD = re.compile(r"\*\*|(?<!\w)__|__(?!\w)")
 _PAIRED = re.compile(r"(?<![\w*_`])([*_`])(?=[^\s*_`])([^*_`\n]*[^\s*_`])\1(?![\w*_`])")
@@ -32,9 +36,11 @@ _LATER_HEADING = re.compile(r"\n[ \t]*#{1,6}[ \t]+")
 _FIRST_LINE = re.compile(r"\A[^\n]{1,200}[:：][ \t]*\n\s*(?=\S)")
 _PREFACE = re.compile(
     rf"\A(?:{_YES}\b[^:\n]{{0,160}}:|"
-    rf"(?:here(?:'s|’s| is| are)|below (?:is|are)|this is|these are|the following (?:is|are))\b[^:\n]{{0,120}}"
+    rf"(?:here(?:'s|’s| is| are)|below (?:is|are)|this is|these are|the following (?:is|"
+    rf"are))\b[^:\n]{{0,120}}"
     rf"\b{_KIND}\b[^:\n]{{0,80}}:|"
-    rf"(?:based on|given|comparing|looking at|as requested|from|after|considering)\b[^:\n]{{0,160}}\b{_KIND}\b"
+    rf"(?:based on|given|comparing|looking at|as requested|from|after|"
+    rf"considering)\b[^:\n]{{0,160}}\b{_KIND}\b"
     rf"[^:\n]{{0,80}}:)\s*",
     re.IGNORECASE,
 )
@@ -44,22 +50,29 @@ _QUOTED = re.compile(
 )
 _INTERJECTION = re.compile(rf"\A{_YES}(?:[ \t]*[!.,;—–][\s!]*|\n\s*)(?=\S)", re.IGNORECASE)
 _LABEL = re.compile(
-    rf"\A(?:(?:the|my|final|short|concise|image|garment|modified|modification|shopper(?:'s|’s)?|user|customer|"
+    rf"\A(?:(?:the|my|final|short|concise|image|garment|modified|modification|shopper(?:'s|’s)?|user|"
+    rf"customer|"
     rf"possible|suggested|requested|relative|change|new|target|one|edit|search)[ \t]+){{0,3}}{_KIND}"
     r"(?:[ \t]*\([^()\n]{0,60}\))?[ \t]*[:：]\s*",
     re.IGNORECASE,
 )
 _FINAL_LABEL = re.compile(
-    rf"^\W{{0,6}}(?:(?:the|my)[ \t]+)?final[ \t]+{_KIND}\W{{0,4}}[:：]\W{{0,3}}(?=\w|$)", re.IGNORECASE | re.MULTILINE
+    rf"^\W{{0,6}}(?:(?:the|my)[ \t]+)?final[ \t]+{_KIND}\W{{0,4}}[:：]\W{{0,3}}(?=\w|$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _STEPS = re.compile(
-    r"\A\W{0,6}(?:reasoning|thought(?: process)?|thinking|analysis|chain of thought|explanation|step 1)\b[^:\n]{0,40}[:：]",
+    r"\A\W{0,6}(?:reasoning|thought(?: process)?|thinking|analysis|chain of thought|explanation|"
+    r"step 1)\b[^:\n]{0,40}[:：]",
     re.IGNORECASE,
 )
-_ANSWER_LABEL = re.compile(rf"^\W{{0,6}}(?:(?:the|my|final)[ \t]+)?{_KIND}\W{{0,4}}[:：]", re.IGNORECASE | re.MULTILINE)
+_ANSWER_LABEL = re.compile(
+    rf"^\W{{0,6}}(?:(?:the|my|final)[ \t]+)?{_KIND}\W{{0,4}}[:：]", re.IGNORECASE | re.MULTILINE
+)
 _OPTION = re.compile(
-    r"(?:^|(?<=[.!?\"”])[ \t]+)\W{0,4}(?:option|alternative|version|variant|variation|suggestion|choice|candidate|"
-    r"caption|modification|request)[ \t]*(?:#[ \t]*)?(?:\d{1,2}|[A-D]|one|two|three)\b(?:[ \t]*\([^()\n]{0,60}\))?"
+    r"(?:^|(?<=[.!?\"”])[ \t]+)\W{0,4}(?:option|alternative|version|variant|variation|suggestion|choice|"
+    r"candidate|"
+    r"caption|modification|request)[ \t]*(?:#[ \t]*)?(?:\d{1,2}|[A-D]|one|two|"
+    r"three)\b(?:[ \t]*\([^()\n]{0,60}\))?"
     r"[ \t]*[:.)–-]\s*",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -70,18 +83,25 @@ _MANY = re.compile(
     re.IGNORECASE,
 )
 _OFFER = (
-    r"let me know|(?:i )?hope (?:this|that|it)|feel free|would you like (?:me|any|to)|please (?:note|let me know)|"
+    r"let me know|(?:i )?hope (?:this|that|it)|feel free|would you like (?:me|any|to)|please (?:note|"
+    r"let me know)|"
     r"is there anything|do you want me|if you(?:'d|’d| would) like|if you (?:need|have any)"
 )
-_REMARK = r"(?:notes?|explanations?|reasoning|rationale|justification|why this works|word count|disclaimer|comment|p\.?s\.?)"
+_REMARK = (
+    r"(?:notes?|explanations?|reasoning|rationale|justification|why this works|word count|disclaimer|comment|"
+    r"p\.?s\.?)"
+)
 _NOTE = re.compile(
-    rf"\n[ \t(\[*_#>-]{{0,8}}(?:{_REMARK}\b[\s*_]{{0,4}}[:：]|words?[ \t]*[:：]|(?:key )?changes(?: made)?[ \t]*[:：]|"
-    rf"(?:confidence|length|reference|target|source)[ \t]*[:：]|(?:{_OFFER})\b|"
-    r"(?:i|we)(?:'ve|’ve| have)? (?:kept|focused|chose|avoided|left|omitted|included|used|assumed|made sure|tried)\b|"
+    rf"\n[ \t(\[*_#>-]{{0,8}}(?:{_REMARK}\b[\s*_]{{0,4}}[:：]|words?[ \t]*[:：]|"
+    rf"(?:key )?changes(?: made)?[ \t]*[:：]|"
+    rf"confidence[ \t]*[:：]|(?:{_OFFER})\b|"
+    r"(?:i|we)(?:'ve|’ve| have)? (?:kept|focused|chose|avoided|left|omitted|included|used|assumed|"
+    r"made sure|tried)\b|"
     r"(?:this|the) (?:captions?|descriptions?|requests?|texts?|modifications?|instructions?|sentences?)\b|"
     r"\(?\d{1,3} (?:words|characters)\b)|"
     rf"(?<=[.!?)\"”])\s+[(\[*_]{{0,3}}(?:{_REMARK}[*_]{{0,3}}[:：]|(?:{_OFFER})\b)|"
-    r"\s{0,4}[(\[][ \t]{0,4}(?:(?:word|character) count[ \t]*[:=]?[ \t]*)?\d{1,3}[ \t]*(?:words?|characters?)?[ \t]*[)\]]\s*\Z",
+    r"\s{0,4}[(\[][ \t]{0,4}(?:(?:word|character) count[ \t]*[:=]?[ \t]*)?\d{1,3}[ \t]*(?:words?|"
+    r"characters?)?[ \t]*[)\]]\s*\Z",
     re.IGNORECASE,
 )
 _NEXT_TURN = re.compile(
@@ -93,7 +113,16 @@ _NEXT_TURN = re.compile(
 )
 _QUOTES = "\"'`“”‘’«»*"
 _TEXT_KEYS = (
-    *("modification", "modification_text", "caption", "text", "request", "instruction", "answer", "description"),
+    *(
+        "modification",
+        "modification_text",
+        "caption",
+        "text",
+        "request",
+        "instruction",
+        "answer",
+        "description",
+    ),
     *("change", "output", "response", "result", "sentence", "query"),
 )
 _ROUNDS = 6  # wrappings in one another
