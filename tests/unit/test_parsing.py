@@ -9,7 +9,8 @@ from facap.annotate.taxonomy import Mention
 from facap.errors import ConfigError
 from facap.schemas import OK
 
-REASONS = {OK, "empty", "too_long", "unparsable", "forbidden_phrase", "identical", "contradiction"}
+REASONS = {OK, "empty", "too_long", "refused", "other_language", "unparsable"}
+REASONS |= {"forbidden_phrase", "identical", "contradiction"}
 RED, NAVY = "a red cotton dress with long sleeves", "a navy cotton dress with short sleeves"
 
 

@@ -5,10 +5,10 @@
     >>> read("I'm sorry, but I can't describe people.", max_chars=800).status
     'refused'
 
-The one way from an answer to a text, for captions, modification texts, JSON and verification. Faults, in the
-order in which they are looked for: `too_long` (cut off, whatever it says, or over max_chars), `empty` (nothing,
-or reasoning that never came to an answer), `refused`, `other_language`, and `unparsable` (JSON where a text was
-asked for).
+The one way from an answer to a text, for captions, modification texts, JSON and verification. Faults, in
+the order in which they are looked for: `too_long` (cut off, whatever it says), `empty` (nothing, or reasoning
+that never came to an answer), `refused`, `other_language`, `too_long` (over max_chars) and `unparsable` (JSON
+where a text was asked for).
 """
 
 from dataclasses import dataclass

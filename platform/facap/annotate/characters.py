@@ -14,6 +14,7 @@ import unicodedata
 _QUOTE = re.compile(r"&(?:quot|#0*34|#[xX]0*22);")
 _ENTITY = re.compile(rf"(?!{_QUOTE.pattern})&(?:#\d{{1,7}}|#[xX][0-9a-fA-F]{{1,6}}|[A-Za-z]\w{{1,30}});")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]{2,}")
+_OF_TOKENIZERS = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": "\n"})  # blanks that were not decoded
 _LINE_END = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _ESCAPED = re.compile(r"\\(?:([nrt])|([\"'])|u([0-9a-fA-F]{4}))")
@@ -22,7 +23,7 @@ _ESCAPED = re.compile(r"\\(?:([nrt])|([\"'])|u([0-9a-fA-F]{4}))")
 def legible(raw: str) -> str:
     """`raw` with the characters that its writer meant, and lines that end with one mark."""
     text = _ENTITY.sub(lambda found: html.unescape(found.group()), raw)
-    text = _LINE_END.sub("\n", _NOT_ASCII.sub(_read_as_utf8, text))
+    text = _LINE_END.sub("\n", _NOT_ASCII.sub(_read_as_utf8, text)).translate(_OF_TOKENIZERS)
     return "".join(c for c in _CONTROL.sub(" ", text) if unicodedata.category(c) != "Cf")
 
 

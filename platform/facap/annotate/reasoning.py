@@ -43,13 +43,15 @@ _ANSWER_NAME = (
     r"text|request|instruction|solution|sentence)"
 )
 _ANSWER = re.compile(
-    rf"<{_ANSWER_NAME}>|\[ANSWER\]|<\|(?:begin_of_(?:box|solution)|START_(?:RESPONSE|TEXT))\|>|"
+    rf"<{_ANSWER_NAME}>|\[ANSWER\]|\[BEGIN FINAL RESPONSE\]|"
+    r"<\|(?:begin_of_(?:box|solution)|START_(?:RESPONSE|TEXT))\|>|"
     r"<\|open\|>\s*response\s*<\|sep\|>|\\boxed\{(?:\\text\{)?",
     re.IGNORECASE,
 )
 _TRIED = 8  # reasoning may speak of the tags before it uses them
 _ANSWER_END = re.compile(
-    rf"</{_ANSWER_NAME}>|\[/ANSWER\]|<\|(?:end_of_(?:box|solution)|END_(?:RESPONSE|TEXT))\|>|"
+    rf"</{_ANSWER_NAME}>|\[/ANSWER\]|\[END FINAL RESPONSE\]|"
+    r"<\|(?:end_of_(?:box|solution)|END_(?:RESPONSE|TEXT))\|>|"
     r"<\|close\|>\s*response\s*<\|sep\|>",
     re.IGNORECASE,
 )
@@ -80,7 +82,7 @@ def final(text: str) -> str | None:
     """What `text` says to its reader, without special tokens and tags; None if it never came to that."""
     said = _of_channels(text) if "<|channel|>" in text else _after_reasoning(text)
     if said is None:
-        said = _tagged(text)  # "<think>red, so <answer>a red dress</answer>"
+        said = _after_reasoning(_tagged(text) or "")  # "<think>red, so <answer>a red dress</answer>"
         if said is None:
             return None
     else:

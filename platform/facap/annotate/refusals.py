@@ -59,7 +59,7 @@ _REFUSAL = re.compile(
             rf"\bno (?:valid |actual |visible )?{_PICTURE}\b.{{0,60}}\b(?:provided|attached|uploaded|"
             rf"shared|supplied|"
             rf"received|included (?:in|with)|sent|given)\b",
-            rf"\b{_PICTURE}\b.{{0,40}}\b(?:not|n't|never|failed to|cannot|could not|"
+            rf"\b{_PICTURE}\b.{{0,40}}(?:\bnot|n't|\bnever|failed to|cannot|could not|"
             rf"did not)\b.{{0,30}}\b(?:provided|"
             rf"attached|uploaded|shared|supplied|received|sent|load(?:ed)?|come through|displayed?|decoded|"
             rf"processed|opened|viewed|accessed|accessible|come through)\b",
@@ -79,11 +79,34 @@ _REFUSAL = re.compile(
             r"\b(?:it (?:seems|looks|appears)|there (?:seems|appears)) (?:like |that |as if |"
             r"to be )*(?:there (?:is|was) )?"
             r"(?:no |an? (?:issue|error|problem)|you(?:'ve| have)? (?:not|haven't|didn't|forgot)|"
-            rf"the {_PICTURE}\b.{{0,40}}\b(?:not|n't|missing))",
+            rf"the {_PICTURE}\b.{{0,40}}(?:\bnot\b|n't\b|\bmissing))",
+            r"\bi (?:won't|will not|would not|wouldn't) be able to\b",
+            r"\b(?:not feel|don't feel|do not feel) comfortable\b|\bi must refuse\b|\btext-only model\b",
+            rf"^(?:the |your )?(?:\w+ )?{_PICTURE}\b.{{0,30}}\b(?:not visible|blank|empty|corrupted?|"
+            rf"broken|missing|"
+            r"unavailable)\b",
+            r"^i (?:only|just) (?:process|handle|work with) text\b|^i (?:would )?need (?:more|both|the|"
+            r"an?) (?:\w+ )?"
+            rf"(?:{_PICTURE}|information|context|details|descriptions?)\b",
+            rf"\bnot possible (?:for me )?to (?:\w+ )?{_ANSWER}\b",
+            r"\bi (?:have no way to|am having|have) (?:\w+ )?(?:trouble|difficult(?:y|ies)|(?:see|view|"
+            r"access))\b|"
+            r"\bi'm having (?:\w+ )?(?:trouble|difficult(?:y|ies))\b",
+            r"^(?:i'd|i would|i'll|i will) be (?:happy|glad) to (?:help|assist|describe)\b",
+            rf"^(?:the |this |your )?(?:provided |given |attached )?{_PICTURE} (?:does not|doesn't|do not|"
+            rf"don't) "
+            r"(?:\w+ )?(?:contain|show|depict|include|display|feature) (?:an?|any)\b",
+            rf"^there (?:is|are) no (?:\w+ ){{1,3}}in (?:the|this|your) (?:\w+ )?{_PICTURE}\b",
+            r"^request (?:is |was )?(?:refused|denied|declined|blocked)\b|^error\b.{0,60}\b(?:image|"
+            r"process|request|load)",
+            r"\byou (?:have not|haven't|did not|didn't|have yet to) (?:\w+ )?(?:provided?|included?|"
+            r"attach(?:ed)?|"
+            r"upload(?:ed)?|shared?|sent|send|supplied|supply)\b",
             # the same in the languages that models fall into
             r"^(?:lo siento|no puedo|perd[oó]n|disculp[ea]|lamentablemente|je suis d[ée]sol|d[ée]sol[ée]|"
             r"je ne peux|"
-            r"malheureusement|es tut mir leid|tut mir leid|ich kann\b.*\b(?:nicht|keine)\b|leider|"
+            r"malheureusement|je ne suis pas en mesure|es tut mir leid|tut mir leid|ich kann\b.*\b(?:nicht|"
+            r"keine)\b|leider|"
             r"entschuldig|mi dispiace|"
             r"non posso|purtroppo|desculpe|sinto muito|n[aã]o posso|infelizmente|het spijt me|helaas|"
             r"beklager|"

@@ -48,21 +48,30 @@ _QUOTED = re.compile(
     rf"\A[^\"“”\n]{{0,160}}\b{_KIND}\b[^\"“”\n]{{0,60}}(?:is|be|reads|:)[ \t]*[\"“]([^\"“”]+)[\"”][.\s]*\Z",
     re.IGNORECASE,
 )
-_INTERJECTION = re.compile(rf"\A{_YES}(?:[ \t]*[!.,;—–][\s!]*|\n\s*)(?=\S)", re.IGNORECASE)
+_QUOTED_FIRST = re.compile(r"\A[\"“]([^\"“”\n]{8,})[\"”](?:[ \t]*\n| (?:is|was|would)\b)")
+_INTERJECTION = re.compile(
+    rf"\A(?:{_YES}|here (?:you go|it is|you are))(?:[ \t]*[!.,:;—–][\s!]*|\n\s*)(?=\S)", re.IGNORECASE
+)
 _LABEL = re.compile(
-    rf"\A(?:(?:the|my|final|short|concise|image|garment|modified|modification|shopper(?:'s|’s)?|user|"
-    rf"customer|"
-    rf"possible|suggested|requested|relative|change|new|target|one|edit|search)[ \t]+){{0,3}}{_KIND}"
-    r"(?:[ \t]*\([^()\n]{0,60}\))?[ \t]*[:：]\s*",
+    r"\A(?:so |thus,? |therefore,? )?(?:(?:the|my|a|final|short|concise|image|garment|modified|"
+    r"modification|new|"
+    r"shopper(?:'s|’s)?|user|customer|possible|suggested|requested|relative|change|target|one|edit|search|"
+    rf"updated|revised|rewritten)[ \t]+){{0,4}}(?:{_KIND}|assistant|rewritten|rephrased|revised)"
+    r"(?:[ \t]*\([^()\n]{0,60}\))?(?:[ \t]+(?:is|would be|could be|should be|reads))?(?:[ \t]*[:：]|[ \t]*\n)\s*(?=\S)|"
+    r"\A(?:so |thus,? )?the (?:final )?answer is[ \t]+|"
+    r"\A(?:i|you|they|one|(?:the|a) (?:shopper|user|customer|buyer))(?: would| could| might| want|"
+    r"'d)[^:\n\"]{0,40}:\s*|"
+    r"\A(?:title|subject)[:：][^\n]*\n\s*(?=\S)",
     re.IGNORECASE,
 )
 _FINAL_LABEL = re.compile(
-    rf"^\W{{0,6}}(?:(?:the|my)[ \t]+)?final[ \t]+{_KIND}\W{{0,4}}[:：]\W{{0,3}}(?=\w|$)",
+    rf"^\W{{0,6}}(?:so )?(?:(?:the|my)[ \t]+)?(?:final[ \t]+{_KIND}|"
+    rf"answer)(?: is)?\W{{0,4}}[:：]\W{{0,3}}(?=\w|$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _STEPS = re.compile(
-    r"\A\W{0,6}(?:reasoning|thought(?: process)?|thinking|analysis|chain of thought|explanation|"
-    r"step 1)\b[^:\n]{0,40}[:：]",
+    r"\A\W{0,6}(?:reasoning|thought(?: process)?|thinking|analysis|chain of thought|explanation|step 1|"
+    r"reference|target|original|source|before|input|image 1)\b[^:\n]{0,40}[:：]",
     re.IGNORECASE,
 )
 _ANSWER_LABEL = re.compile(
@@ -111,7 +120,9 @@ _NEXT_TURN = re.compile(
     r"(?<=[.!?\"”])[ \t]+(?-i:User|USER|Human|HUMAN|Assistant|ASSISTANT)[ \t]*:",
     re.IGNORECASE,
 )
-_QUOTES = "\"'`“”‘’«»*"
+_SYMBOL = r"[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff\s]"  # emoji and the like
+_SYMBOLS = re.compile(rf"\A{_SYMBOL}+|{_SYMBOL}+\Z")
+_QUOTES = "\"'`“”„‘’«»*"
 _TEXT_KEYS = (
     *(
         "modification",
@@ -140,19 +151,22 @@ def unwrap(text: str) -> str:
 def _once(text: str) -> str:
     text = _from_json(_in_fence(text))
     text = _PAIRED.sub(r"\2", _BOLD.sub("", text)).strip()
+    text, several = _without_front(text)
+    text = _cut(text, _NEXT_TURN)
     labels = list(_FINAL_LABEL.finditer(text)) or (
         list(_ANSWER_LABEL.finditer(text)) if _STEPS.match(text) else []
     )
     if labels and text[labels[-1].end() :].strip():
         text = text[labels[-1].end() :]
-    text, several = _without_front(text)
+    first = _QUOTED_FIRST.match(text)
+    text = first.group(1) if first else text
     text = _without_back(_first_option(text))
     line = _joined(text, only_first=several)
     quoted = _QUOTED.match(line)
     line = quoted.group(1) if quoted else line
     while len(line) > 1 and line[0] in _QUOTES and line[-1] in _QUOTES:
         line = line[1:-1].strip()
-    return line
+    return _SYMBOLS.sub("", line)
 
 
 def _in_fence(text: str) -> str:
@@ -219,7 +233,7 @@ def _first_option(text: str) -> str:
 
 
 def _without_back(text: str) -> str:
-    for pattern in (_NEXT_TURN, _NOTE, _RULE, _LATER_HEADING):
+    for pattern in (_NOTE, _RULE, _LATER_HEADING):
         text = _cut(text, pattern)
     return text
 
