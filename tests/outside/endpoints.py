@@ -44,7 +44,8 @@ EXPECTED: dict[str, dict[str, int] | str] = {
     "content_filter": {"refused": 2},
     "filtered_message_null": {"refused": 2},
     "refusal_field": {"refused": 2},
-    "only_reasoning": FAILED,
+    "only_reasoning": {"empty": 2},
+    "content_null": {"empty": 2},
     "choices_empty": FAILED,
     "choices_null": FAILED,
     "choice_null": FAILED,
@@ -70,6 +71,9 @@ EXPECTED: dict[str, dict[str, int] | str] = {
 }
 
 
+MODELS = json.dumps({"object": "list", "data": [{"id": mode} for mode in EXPECTED]}).encode()
+
+
 def reply(mode: str) -> dict[str, Any]:
     """The JSON of an answer with status 200."""
     message: dict[str, Any] = {"role": "assistant", "content": TEXT}
@@ -85,6 +89,7 @@ def reply(mode: str) -> dict[str, Any]:
         "length_usage_null": {"finish_reason": "length"},
         "only_reasoning_cut": {"finish_reason": "length", "message": reasoning},
         "only_reasoning": {"message": reasoning},
+        "content_null": {"message": message | {"content": None}},
         "content_filter": {"finish_reason": "content_filter"},
         "filtered_message_null": {"finish_reason": "content_filter", "message": None},
         "refusal_field": {"message": message | {"content": None, "refusal": "This shows a person."}},
@@ -112,7 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.say(200, json.dumps({"object": "list", "data": [{"id": mode} for mode in EXPECTED]}).encode())
+        assert isinstance(self.server, _Server)
+        self.say(200, self.server.models)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -152,10 +158,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class _Server(ThreadingHTTPServer):
+    models: bytes
+
+    def handle_error(self, *args: object) -> None:
+        """Says nothing of connections that a client has closed."""
+
+
 @contextmanager
-def serving() -> Iterator[str]:
-    """The server's address, up to its /v1."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+def serving(models: bytes = MODELS) -> Iterator[str]:
+    """The server's address, up to its /v1. `models`: what it says that it has."""
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.models = models
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -61,8 +61,9 @@ def read(body: bytes) -> Reply:
     text = _text(message.get("content")) or _text(message.get("refusal")) or _text(choice.get("text"))
     if message.get("refusal"):
         finish_reason = finish_reason or FILTERED
-    if not text and not finish_reason:
-        return failed(f"the endpoint answered without a text: {_beginning(body)}", **told)
+    answered = {"content", "refusal"} & message.keys() or "text" in choice
+    if not answered and not finish_reason:  # an answer of nothing is an answer, and the model's
+        return failed(f"the endpoint answered without a message: {_beginning(body)}", **told)
     return Reply(text, _logprobs(choice.get("logprobs")), **told, finish_reason=finish_reason)
 
 

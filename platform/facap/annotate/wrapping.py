@@ -53,20 +53,20 @@ _INTERJECTION = re.compile(
     rf"\A(?:{_YES}|here (?:you go|it is|you are))(?:[ \t]*[!.,:;—–][\s!]*|\n\s*)(?=\S)", re.IGNORECASE
 )
 _LABEL = re.compile(
-    r"\A(?:so |thus,? |therefore,? )?(?:(?:the|my|a|final|short|concise|image|garment|modified|"
-    r"modification|new|"
-    r"shopper(?:'s|’s)?|user|customer|possible|suggested|requested|relative|change|target|one|edit|search|"
+    r"\A(?:so |thus,? |therefore,? )?(?:(?:the|my|a|final|short|concise|image|garment|modified|modification|"
+    r"new|shopper(?:'s|’s)?|user|customer|possible|suggested|requested|relative|change|target|one|edit|search|"
     rf"updated|revised|rewritten)[ \t]+){{0,4}}(?:{_KIND}|assistant|rewritten|rephrased|revised)"
-    r"(?:[ \t]*\([^()\n]{0,60}\))?(?:[ \t]+(?:is|would be|could be|should be|reads))?(?:[ \t]*[:：]|[ \t]*\n)\s*(?=\S)|"
+    r"(?:[ \t]*\([^()\n]{0,60}\))?(?:[ \t]+(?:is|would be|could be|should be|reads))?"
+    r"(?:[ \t]*[:：]|[ \t]*\n)\s*(?=\S)|"
     r"\A(?:so |thus,? )?the (?:final )?answer is[ \t]+|"
-    r"\A(?:i|you|they|one|(?:the|a) (?:shopper|user|customer|buyer))(?: would| could| might| want|"
-    r"'d)[^:\n\"]{0,40}:\s*|"
+    r"\A(?:i|you|they|one|(?:the|a) (?:shopper|user|customer|buyer))(?: would| could| might| want|'d)"
+    r"[^:\n\"]{0,40}:\s*|"
     r"\A(?:title|subject)[:：][^\n]*\n\s*(?=\S)",
     re.IGNORECASE,
 )
 _FINAL_LABEL = re.compile(
-    rf"^\W{{0,6}}(?:so )?(?:(?:the|my)[ \t]+)?(?:final[ \t]+{_KIND}|"
-    rf"answer)(?: is)?\W{{0,4}}[:：]\W{{0,3}}(?=\w|$)",
+    rf"^\W{{0,6}}(?:so )?(?:(?:the|my)[ \t]+)?(?:final[ \t]+{_KIND}|answer)(?: is)?"
+    r"\W{0,4}[:：]\W{0,3}(?=\w|$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _STEPS = re.compile(
