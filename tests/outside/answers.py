@@ -277,6 +277,7 @@ ANSWERS = [
     Answer("modification", "HTML escape", "Make it red &amp; short.", OK, "Make it red & short."),
     Answer("modification", "mojibake", "Make it red â€“ and short.", OK, "Make it red – and short."),
     Answer("modification", "JSON of several", '{"a": "Make it red.", "b": "Go navy."}', "unparsable", None),
+    Answer("caption", "JSON, doubled key", '{"text": "a red top", "text": "a navy top"}', "unparsable", None),
     Answer("caption", "a list", "- **Colour:** red\n- **Type:** dress", OK, "Colour: red, Type: dress"),
 ]  # fmt: skip
 

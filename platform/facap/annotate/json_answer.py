@@ -15,6 +15,13 @@ _TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
 _ATTEMPTS = 8  # braces of the prose before it, at each of which an object might begin
 
 
+_TEXT_KEYS = (
+    *("modification", "modification_text", "caption", "text", "request", "instruction", "answer"),
+    *("description", "change", "output", "response", "result", "sentence", "query"),
+)
+_NESTED = 6  # values in one another
+
+
 class NoObject(ValueError):
     """There is no object, or one that cannot be taken as it is."""
 
@@ -44,6 +51,27 @@ def read(text: str) -> dict[str, Any]:
             if found:
                 return found
     raise NoObject(f"no JSON ({reason or 'an empty object'})")
+
+
+def text_of(text: str) -> str:
+    """The one text of an object or list that is the whole of `text`; any other text as it is."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        said: Any = _DECODER.decode(text.strip())
+    except (ValueError, RecursionError, _Doubled):
+        return text
+    for _ in range(_NESTED):
+        if isinstance(said, str):
+            return said
+        if isinstance(said, list) and said:
+            said = said[0]
+        elif isinstance(said, dict) and said:
+            named = [key for key in _TEXT_KEYS if key in said]
+            if not named and len(said) > 1:
+                break
+            said = said[named[0]] if named else next(iter(said.values()))
+    return text
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

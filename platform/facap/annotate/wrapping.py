@@ -8,9 +8,9 @@ several options the first is taken. The items of a list are parts of one answer 
 gives its one text. A text that has none of this comes out as it went in, on one line.
 """
 
-import json
 import re
-from typing import Any
+
+from facap.annotate import json_answer
 
 _KIND = (
     r"(?:captions?|descriptions?|modifications?|text|instructions?|requests?|answers?|sentences?|changes?|"
@@ -123,19 +123,6 @@ _NEXT_TURN = re.compile(
 _SYMBOL = r"[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff\s]"  # emoji and the like
 _SYMBOLS = re.compile(rf"\A{_SYMBOL}+|{_SYMBOL}+\Z")
 _QUOTES = "\"'`“”„‘’«»*"
-_TEXT_KEYS = (
-    *(
-        "modification",
-        "modification_text",
-        "caption",
-        "text",
-        "request",
-        "instruction",
-        "answer",
-        "description",
-    ),
-    *("change", "output", "response", "result", "sentence", "query"),
-)
 _ROUNDS = 6  # wrappings in one another
 
 
@@ -149,7 +136,7 @@ def unwrap(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    text = _from_json(_in_fence(text))
+    text = json_answer.text_of(_in_fence(text))
     text = _PAIRED.sub(r"\2", _BOLD.sub("", text)).strip()
     text, several = _without_front(text)
     text = _cut(text, _NEXT_TURN)
@@ -184,27 +171,6 @@ def _in_fence(text: str) -> str:
     elif before.strip():  # its start was in the prompt
         return before
     return _FENCE.sub(" ", text)
-
-
-def _from_json(text: str) -> str:
-    """The text of a JSON object or list that is asked for nothing else; any other text as it is."""
-    if not text.lstrip().startswith(("{", "[")):
-        return text
-    try:
-        said: Any = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return text
-    for _ in range(_ROUNDS):
-        if isinstance(said, str):
-            return said
-        if isinstance(said, list) and said:
-            said = said[0]
-        elif isinstance(said, dict) and said:
-            named = [key for key in _TEXT_KEYS if key in said]
-            if not named and len(said) > 1:
-                break
-            said = said[named[0]] if named else next(iter(said.values()))
-    return text
 
 
 def _without_front(text: str) -> tuple[str, bool]:
