@@ -198,6 +198,13 @@ INNOCENT = (
     "it is unlike the navy one, red and not as tight",
     "an à la mode red dress",
     "la la land red tee",
+    "there is no logo in the picture print, red tee",
+    "the image on the red shirt is not visible from the back",
+    "great, loose fit in red",
+    "#1 dad print tee in red",
+    "no me gusta print tee in red",
+    "viva la vida print on a red tee",
+    "<3 print on a red tee",
     "a red dress made for an assistant: sober and straight",
 )
 FOREIGN = {

@@ -82,7 +82,8 @@ _REFUSAL = re.compile(
             rf"the {_PICTURE}\b.{{0,40}}(?:\bnot\b|n't\b|\bmissing))",
             r"\bi (?:won't|will not|would not|wouldn't) be able to\b",
             r"\b(?:not feel|don't feel|do not feel) comfortable\b|\bi must refuse\b|\btext-only model\b",
-            rf"^(?:the |your )?(?:\w+ )?{_PICTURE}\b.{{0,30}}\b(?:not visible|blank|empty|corrupted?|"
+            rf"^(?:the |your )?(?:\w+ )?{_PICTURE} (?:you (?:\w+ ){{1,2}})?"
+            r"(?:is|was|are|were|seems|appears|looks) (?:to be )?(?:not visible|blank|empty|corrupted?|"
             rf"broken|missing|"
             r"unavailable)\b",
             r"^i (?:only|just) (?:process|handle|work with) text\b|^i (?:would )?need (?:more|both|the|"
@@ -96,7 +97,7 @@ _REFUSAL = re.compile(
             rf"^(?:the |this |your )?(?:provided |given |attached )?{_PICTURE} (?:does not|doesn't|do not|"
             rf"don't) "
             r"(?:\w+ )?(?:contain|show|depict|include|display|feature) (?:an?|any)\b",
-            rf"^there (?:is|are) no (?:\w+ ){{1,3}}in (?:the|this|your) (?:\w+ )?{_PICTURE}\b",
+            rf"^there (?:is|are) no (?:\w+ ){{1,3}}in (?:the|this|your) (?:\w+ )?{_PICTURE}(?:[.,!;]|$)",
             r"^request (?:is |was )?(?:refused|denied|declined|blocked)\b|^error\b.{0,60}\b(?:image|"
             r"process|request|load)",
             r"\byou (?:have not|haven't|did not|didn't|have yet to) (?:\w+ )?(?:provided?|included?|"

@@ -20,8 +20,7 @@ _KIND = (
     r"suggestions?|options?|alternatives?|variations?|json)"
 )
 _YES = (
-    r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|no problem|got it|understood|gladly|"
-    r"great|yes|hello|hi(?: there)?)"
+    r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|no problem|got it|understood|gladly)"
 )
 _FENCE = re.compile(
     r"(?:```|~~~)(?:[ \t]*[\w+-]{0,20}[ \t]*(?=\n)|(?:text|txt|plaintext|markdown|md|json)\b)?"
@@ -31,7 +30,7 @@ _BOLD = re.compile(r"\*\*|(?<!\w)__|__(?!\w)")
 _PAIRED = re.compile(r"(?<![\w*_`])([*_`])(?=[^\s*_`])([^*_`\n]*[^\s*_`])\1(?![\w*_`])")
 _ITEM = re.compile(r"^[ \t]*(?:[-*•‣▪–>]|\(?(?:\d{1,2}|[a-d])[.)])[ \t]+")
 _BULLETS = re.compile(r"\A[-•‣▪>\s]+")
-_HEADING = re.compile(r"\A#{1,6}[ \t]*([^\n]*)\s*")
+_HEADING = re.compile(r"\A(?:#{2,6}|#(?=[ \t]))[ \t]*([^\n]*)\s*")
 _LATER_HEADING = re.compile(r"\n[ \t]*#{1,6}[ \t]+")
 _FIRST_LINE = re.compile(r"\A[^\n]{1,200}[:：][ \t]*\n\s*(?=\S)")
 _PREFACE = re.compile(
@@ -50,7 +49,9 @@ _QUOTED = re.compile(
 )
 _QUOTED_FIRST = re.compile(r"\A[\"“]([^\"“”\n]{8,})[\"”](?:[ \t]*\n| (?:is|was|would)\b)")
 _INTERJECTION = re.compile(
-    rf"\A(?:{_YES}|here (?:you go|it is|you are))(?:[ \t]*[!.,:;—–][\s!]*|\n\s*)(?=\S)", re.IGNORECASE
+    rf"\A(?:(?:{_YES}|here (?:you go|it is|you are))(?:[ \t]*[!.,:;—–][\s!]*|\n\s*)|"
+    r"(?:great|yes|hello|hi(?: there)?)(?: question| choice)?[ \t]*[!.][\s!]*)(?=\S)",
+    re.IGNORECASE,
 )
 _LABEL = re.compile(
     r"\A(?:so |thus,? |therefore,? )?(?:(?:the|my|a|final|short|concise|image|garment|modified|modification|"
