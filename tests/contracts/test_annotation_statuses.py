@@ -7,15 +7,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ANNOTATE = ROOT / "platform" / "facap" / "annotate"
 CAPTIONS_ONLY = {"undecodable", "wrong_category"}
+STATUSES = ("STATUS", "REFUSED", "DECLINED")  # constants that are one
 TEXTS_ONLY = {"caption_missing", "identical", "forbidden_phrase", "contradiction", "duplicate_text"}
 
 
 def given() -> set[str]:
-    """Statuses of Parsed and Refusal, literal `status` values, and constants that are one."""
+    """Statuses of Parsed, Fault and Refusal, literal `status` values, and constants that are one."""
     found = {"ok"}
     for path in ANNOTATE.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Parsed":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Parsed", "Fault"):
                 found |= _word(node.args[0])
             elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refusal":
                 found |= _word(node.args[1])
@@ -24,7 +25,7 @@ def given() -> set[str]:
                 for key, value in pairs:
                     if isinstance(key, ast.Constant) and key.value == "status":
                         found |= _word(value)
-            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("STATUS", "REFUSED"):
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in STATUSES:
                 found |= _word(node.value)
     return found
 

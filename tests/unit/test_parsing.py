@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facap.annotate import parsing, taxonomy
+from facap.annotate import answer, parsing, taxonomy
 from facap.annotate.taxonomy import Mention
 from facap.errors import ConfigError
 from facap.schemas import OK
 
-REASONS = {OK, "empty", "too_long", "unparsable", "forbidden_phrase", "identical", "contradiction"}
+REASONS = {OK, "empty", "too_long", "refused", "other_language", "unparsable"}
+REASONS |= {"forbidden_phrase", "identical", "contradiction"}
 RED, NAVY = "a red cotton dress with long sleeves", "a navy cotton dress with short sleeves"
 
 
@@ -30,7 +31,7 @@ def test_any_text_gives_a_row(raw: str, cut_off: bool, max_chars: int) -> None:
 @settings(deadline=None)
 @given(st.text(st.sampled_from("a <|>-\"'`thinkred:Caption\n"), max_size=60))
 def test_clean_is_stable_on_its_own_output(raw: str) -> None:
-    assert parsing.clean(raw) == " ".join(parsing.clean(raw).split())
+    assert answer.clean(raw) == " ".join(answer.clean(raw).split())
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_clean_is_stable_on_its_own_output(raw: str) -> None:
     ],
 )
 def test_clean(raw: str) -> None:
-    assert parsing.clean(raw) == "a red dress with long sleeves"
+    assert answer.clean(raw) == "a red dress with long sleeves"
 
 
 @pytest.mark.parametrize(

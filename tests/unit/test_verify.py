@@ -24,6 +24,7 @@ from facap.train import pipeline as training
 from facap.train.chosen import FILTERS, left_out
 from facap.train.config import NOT_IN_KEY, TrainConfig
 from facap.train.feed import split_rows
+from facap.verify import answers
 from facap.verify.config import VerifyConfig
 from facap.verify.origin import Origin
 from facap.verify.pipeline import needed, other_views
@@ -378,3 +379,25 @@ def test_the_verifying_model_is_the_captioning_one_unless_it_is_given() -> None:
     settings = load_settings(words, "job", "")
     assert (settings.verify.model, settings.verify.mlflow_uri) == ("/m/other", "http://tracking")
     assert settings.caption.model == "/m/vlm"
+
+
+@pytest.mark.parametrize(
+    ("raw", "cut_off", "status", "text"),
+    [
+        ("<think>navy?</think>Answer: **long sleeves**<|im_end|>", False, "ok", "long sleeves"),
+        ("none", False, "ok", "none"),
+        ("I'm sorry, but I can't see the dress.", False, "refused", None),
+        ("红色", False, "other_language", None),
+        ("long sleeves, as the", True, "too_long", None),
+        ("<think>it has long sleeves", False, "empty", None),
+    ],
+)
+def test_an_answer_to_a_question_is_read_as_captions_are(
+    raw: str, cut_off: bool, status: str, text: str | None
+) -> None:
+    origin = Origin(VerifyConfig(ask="attribute", model="facap/tiny-captioner"))
+    asked = {"image_id": "i", "category": "dress", "attribute": "sleeve", "failure": None, "error": None}
+    row = answers._Judge(origin).row(
+        asked | {"raw": raw, "cut_off": cut_off, "prompt_tokens": 9, "written_tokens": 3}
+    )
+    assert (row["status"], row.get("answer"), row["raw"]) == (status, text, raw)

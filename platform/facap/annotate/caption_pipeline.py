@@ -29,7 +29,7 @@ from facap.store import Store
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 4
+VERSION = 5
 _IDS = ("image_id", "item_id", "product_id", "category")
 
 
@@ -109,6 +109,7 @@ def parse(answer: dict[str, Any], config: CaptionConfig) -> parsing.Parsed:
         max_chars=config.max_chars,
         words=words,
         category=answer["category"] if config.check_category else "",
+        language=config.language,
     )
 
 

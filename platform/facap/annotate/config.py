@@ -121,6 +121,10 @@ class GenerationConfig(StageConfig):
     max_chars: int = Field(
         800, ge=1, description="longest cleaned text, characters; FACap's captions reach 550"
     )
+    language: Literal["en", "any"] = Field(
+        "en",
+        description="en: a text in another language or script is of no use; any: all languages",
+    )
     max_failure_rate: float = Field(0.05, ge=0, le=1, description="share of failed rows that stops the job")
     retries: int = Field(
         0,

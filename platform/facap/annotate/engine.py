@@ -4,8 +4,8 @@
 
 `rows` is any Ray dataset; `request(row)` returns a `Request` or a `Refusal` for each row and runs
 on the workers. `answers` has the columns that `request` keeps plus those of WRITTEN, `confidence` (if it is
-asked for), `cut_off` (max_tokens ended it), `failure` and `error` (a row that no engine saw, or that it
-refused). One row in, one row out.
+asked for), `cut_off` (max_tokens or the context ended it), `failure` and `error` (a row that no engine saw,
+that it refused, or whose answer a filter ended). One row in, one row out.
 
 With `config.endpoint.url` a server is asked instead (see endpoint), and nothing else differs.
 On CPU an engine is two processes: Ray's actor (image preprocessing, detokenising) and the engine
@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from facap.annotate import endpoint
 from facap.annotate.config import CaptionConfig, GenerationConfig
-from facap.annotate.endpoint import FAILURE, LOGPROBS
+from facap.annotate.endpoint import FAILURE, FINISH_REASON, LOGPROBS
 from facap.annotate.origin import rendered_hash
 from facap.annotate.prompts import chat
+from facap.annotate.reply import FILTERED, LENGTH
 from facap.environment import unnamed
 from facap.errors import ConfigError, StageFailed
 from facap.model import checkpoints
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 REFUSED = "engine_error"
+DECLINED = "refused"
 VLLM_LEVEL = "VLLM_LOGGING_LEVEL"
 WRITTEN = (
     "rendered_hash",
@@ -105,7 +107,30 @@ def generate(
     # one answer when it is whole; else the actor makes and drops one after every token
     prepare.sampling = sampling | {"output_kind": RequestOutputKind.FINAL_ONLY}
     processor = build_processor(_processor_config(config, size), preprocess=prepare)
-    return processor(rows).map(_Answer(config.max_tokens))
+    return processor(rows).map(_Answer(config.max_tokens, context(config)))
+
+
+def context(config: GenerationConfig) -> int | None:
+    """Tokens that prompt, picture and answer have together in the engine; None if this machine cannot tell.
+
+    ray.data.llm does not pass vLLM's finish reason on, so what the context ends is told by the sum.
+    """
+    from vllm import AsyncEngineArgs
+
+    kwargs = engine_kwargs(config)
+    if isinstance(kwargs["max_model_len"], int) and kwargs["max_model_len"] > 0:
+        return kwargs["max_model_len"]
+    try:
+        made = AsyncEngineArgs(model=checkpoints.resolve(config.model), **kwargs).create_model_config()
+    except Exception as error:  # of any kind, as where vLLM for GPUs runs on a head node without one
+        logging.getLogger(__name__).warning(
+            "the context of %s is not known here (%s); set engine.max_model_len, or answers that the context "
+            "ends pass as whole",
+            config.model,
+            error,
+        )
+        return None
+    return made.max_model_len
 
 
 def rows_at_a_time(config: GenerationConfig, together: int) -> int:
@@ -154,21 +179,33 @@ class _Prepare:
 class _Answer:
     """The engine's columns -> keep + raw, tokens, confidence, cut_off, failure, error."""
 
-    def __init__(self, max_tokens: int) -> None:
-        self.max_tokens = max_tokens
+    def __init__(self, max_tokens: int, context: int | None = None) -> None:
+        self.max_tokens, self.context = max_tokens, context
 
     def __call__(self, row: dict) -> dict:
         error = row[FAILURE] or None
+        failure = (row["status"] or REFUSED) if error else None
+        if not error and row.get(FINISH_REASON) == FILTERED:
+            failure, error = DECLINED, "the endpoint's content filter ended the answer"
+        unanswered = bool(row[FAILURE])
         return row["keep"] | {
             "rendered_hash": row["rendered_hash"] or None,
-            "raw": None if error else row["generated_text"],
-            "prompt_tokens": _tokens(row["spent_read"], None if error else row["num_input_tokens"]),
-            "written_tokens": _tokens(row["spent_written"], None if error else row["num_generated_tokens"]),
-            "confidence": None if error else confidence(row.get(LOGPROBS)),
-            "cut_off": not error and row["num_generated_tokens"] >= self.max_tokens,
-            "failure": (row["status"] or REFUSED) if error else None,
+            "raw": None if unanswered else row["generated_text"],
+            "prompt_tokens": _tokens(row["spent_read"], None if unanswered else row["num_input_tokens"]),
+            "written_tokens": _tokens(
+                row["spent_written"], None if unanswered else row["num_generated_tokens"]
+            ),
+            "confidence": None if unanswered else confidence(row.get(LOGPROBS)),
+            "cut_off": not unanswered and self._is_cut_off(row),
+            "failure": failure,
             "error": error,
         }
+
+    def _is_cut_off(self, row: dict) -> bool:
+        """Whether something else than the model ended its answer."""
+        read, written = row["num_input_tokens"] or 0, row["num_generated_tokens"] or 0
+        at_limit = written >= self.max_tokens or (self.context is not None and read + written >= self.context)
+        return at_limit or row.get(FINISH_REASON) == LENGTH
 
 
 def confidence(logprobs: Any) -> float | None:

@@ -31,7 +31,7 @@ from facap.store import Stage, Store
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-VERSION = 4
+VERSION = 5
 _PAIR = ("reference_id", "target_id", "category", "split")
 
 
@@ -205,6 +205,7 @@ class _Judge:
             max_chars=self.config.max_chars,
             words=taxonomy.load(self.config.taxonomy),
             stated=_stated(answer),
+            language=self.config.language,
         )
         return row | {
             "modification": parsed.text,

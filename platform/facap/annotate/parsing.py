@@ -5,11 +5,11 @@
     >>> parse_caption("the the the the the the").status
     'unparsable'
 
-Reasons, in the order in which they are looked for: `empty`, `too_long` (cut off by max_tokens, or over
-max_chars), `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy). Then of captions
-`wrong_category` (named as a garment of another one), of texts `forbidden_phrase`, `identical` (repeats a
-caption, or asks for nothing) and `contradiction` (claims of a picture what its caption denies). The words for
-all this are in annotate/phrases.yaml.
+The text is got out of the answer by annotate/answer.py, whose reasons come first: `too_long`, `empty`,
+`refused`, `other_language`. Then `unparsable` (no words, a loop, or, in a caption, nothing of the taxonomy).
+Then of captions `wrong_category` (named as a garment of another one), of texts `forbidden_phrase`,
+`identical` (repeats a caption, or asks for nothing) and `contradiction` (claims of a picture what its caption
+denies). The words for all this are in annotate/phrases.yaml.
 """
 
 import re
@@ -21,7 +21,8 @@ from typing import Any
 
 import yaml
 
-from facap.annotate import taxonomy
+from facap.annotate import answer, taxonomy
+from facap.annotate.answer import Fault, short
 from facap.annotate.claims import claims, denies
 from facap.annotate.taxonomy import Mention, Taxonomy
 from facap.schemas import OK
@@ -29,15 +30,6 @@ from facap.schemas import OK
 PHRASES = Path(__file__).resolve().parent / "phrases.yaml"
 CONCISE_WORDS = 45  # FACap's modification texts run to 44 words
 LOOP_LENGTH = 4  # the same word, or two in turn, this often running: a model that is stuck
-_LABEL = re.compile(
-    r"^(?:(?:sure|certainly|of course|okay|ok)\b[^:\n]*:|(?:caption|description|answer|request|change|"
-    r"modification(?: text)?)\s*:)\s*",
-    re.IGNORECASE,
-)
-_THINKING = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL | re.IGNORECASE)
-_SPECIAL = re.compile(r"<\|[^|>]{0,40}\|>|</?s>|\[/?INST\]|<(?:pad|unk|image|eos|bos)>", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffd]")
-_QUOTES = "\"'`“”‘’«»*"
 
 
 @dataclass(frozen=True)
@@ -51,20 +43,6 @@ class Parsed:
     quality: float | None = None
 
 
-def clean(raw: str) -> str:
-    """`raw` as one line, without control marks, special tokens, thinking, labels and outer quotes."""
-    text = " ".join(bare(raw).replace("```", " ").split()).lstrip("-•> ")
-    text = _LABEL.sub("", text)
-    while len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
-        text = text[1:-1].strip()
-    return text.strip()
-
-
-def bare(raw: str) -> str:
-    """`raw` without control marks, special tokens and thinking."""
-    return _SPECIAL.sub(" ", _THINKING.sub(" ", _CONTROL.sub(" ", raw))).strip()
-
-
 def parse_caption(
     raw: str,
     *,
@@ -72,21 +50,21 @@ def parse_caption(
     max_chars: int = 800,
     words: Taxonomy | None = None,
     category: str = "",
+    language: str = "en",
 ) -> Parsed:
-    """The caption in `raw` and the attributes that it states. `cut_off`: max_tokens ended it.
+    """The caption in `raw` and the attributes that it states. `cut_off`: something ended it before its end.
 
-    `category`: that of the picture, against which the caption's nouns are held.
+    `category`: that of the picture, against which the caption's nouns are held. `language`: see answer.
     """
-    text = clean(raw)
-    attributes = (words or taxonomy.load()).attributes(text)
-    return judge_caption(text, attributes, max_chars, category, cut_off)
+    text = answer.read(raw, max_chars=max_chars, cut_off=cut_off, language=language)
+    if isinstance(text, Fault):
+        return Parsed(text.status, text.error)
+    return judge_caption(text, (words or taxonomy.load()).attributes(text), category)
 
 
-def judge_caption(
-    text: str, attributes: dict[str, str], max_chars: int, category: str, cut_off: bool = False
-) -> Parsed:
-    """A clean caption with what it states, unless it is of no use."""
-    fault = _fault(text, cut_off, max_chars)
+def judge_caption(text: str, attributes: dict[str, str], category: str) -> Parsed:
+    """A caption without its wrapping with what it states, unless it is of no use."""
+    fault = _no_words(text)
     if fault:
         return fault
     if not attributes:
@@ -108,13 +86,16 @@ def parse_modification(
     max_chars: int = 400,
     words: Taxonomy | None = None,
     stated: tuple[dict[str, str], dict[str, str]] | None = None,
+    language: str = "en",
 ) -> Parsed:
     """The modification text in `raw`, judged against the two captions that it was written from.
 
     `stated`: the attributes of reference and target, where captions came with some; else those they name.
     """
-    text = clean(raw)
-    fault = _fault(text, cut_off, max_chars)
+    text = answer.read(raw, max_chars=max_chars, cut_off=cut_off, language=language)
+    if isinstance(text, Fault):
+        return Parsed(text.status, text.error)
+    fault = _no_words(text)
     if fault:
         return fault
     phrase = _forbidden().search(_plain(text))
@@ -150,12 +131,7 @@ def _values(attributes: dict[str, str]) -> set[str]:
     return {value for joined in attributes.values() for value in joined.split(", ")}
 
 
-def _fault(text: str, cut_off: bool, max_chars: int) -> Parsed | None:
-    if not text:
-        return Parsed("empty", "the model wrote nothing")
-    if cut_off or len(text) > max_chars:
-        limit = "max_tokens" if cut_off else f"max_chars ({max_chars})"
-        return Parsed("too_long", f"the text ran over {limit}: {short(text)}")
+def _no_words(text: str) -> Parsed | None:
     tokens = re.findall(r"[^\W_]+", text.lower())
     if sum(any(c.isalpha() for c in token) for token in tokens) < 2:
         return Parsed("unparsable", f"fewer than two words: {short(text)}")
@@ -181,11 +157,6 @@ def _any_noun() -> re.Pattern[str]:
 
 def _plain(text: str) -> str:
     return " ".join(re.findall(r"[\w'/-]+", text.lower().replace("’", "'")))
-
-
-def short(text: str) -> str:
-    """The beginning of a text, quoted, for error messages."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 @cache

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from facap.annotate import engine, parsing, prompts
+from facap.annotate import answer, engine, prompts
 from facap.annotate.config import GenerationConfig
 from facap.annotate.engine import Refusal, Request
 from facap.annotate.origin import rendered_hash, repaired_hash
@@ -20,7 +20,7 @@ from facap.progress import Progress
 from facap.schemas import from_rows
 from facap.store import Stage
 
-_OF_ANY = ("empty", "too_long", "unparsable")
+_OF_ANY = ("too_long", "empty", "refused", "other_language", "unparsable")  # see answer
 FAULTS = (*_OF_ANY, "wrong_category", "forbidden_phrase", "identical", "contradiction")  # see parsing
 SHOWN_CHARS = 300  # of an earlier answer: a loop is understood from its beginning
 
@@ -80,7 +80,7 @@ class Again:
         made = self.ask(row)
         if isinstance(made, Refusal):
             return made
-        text = parsing.clean(earlier["raw"])[:SHOWN_CHARS]
+        text = answer.clean(earlier["raw"])[:SHOWN_CHARS]
         return replace(
             made,
             prompt=self.prompt.render(prompt=made.prompt, text=text, fault=earlier["error"]),

@@ -14,7 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from facap.annotate import caption_pipeline, engine, parsing
+from facap.annotate import answer as answers
+from facap.annotate import caption_pipeline, engine
+from facap.annotate.answer import Fault
 from facap.annotate.engine import Refusal, Request
 from facap.annotate.report import TOKENS, Meter, failure_limit, finish
 from facap.dataflow import read_parts, write_rows
@@ -27,7 +29,7 @@ from facap.verify.origin import COLUMNS as ORIGIN
 from facap.verify.origin import Origin
 from facap.verify.reading import DESCRIPTION
 
-VERSION = 1
+VERSION = 2
 Texts = dict[str, dict[str, str]]  # image_id -> attribute, or DESCRIPTION -> what was answered
 
 
@@ -141,7 +143,12 @@ class _Judge:
         if self.config.ask == "describe":
             parsed = caption_pipeline.parse(answer, self.config)
             return row | {"answer": parsed.text, "status": parsed.status, "error": parsed.error}
-        text = parsing.clean(answer["raw"])[: self.config.max_chars]
-        if not text:
-            return row | {"status": "empty", "error": "the model wrote nothing"}
+        text = answers.read(
+            answer["raw"],
+            max_chars=self.config.max_chars,
+            cut_off=answer["cut_off"],
+            language=self.config.language,
+        )
+        if isinstance(text, Fault):
+            return row | {"status": text.status, "error": text.error}
         return row | {"answer": text, "status": OK}  # one that says nothing of use supports no claim
