@@ -145,25 +145,21 @@ def _watched(limit: FailureLimit, stop: StopSign, progress: Progress) -> Iterato
     over = threading.Event()
     seen: set[str] = set()
     counts: Counter = Counter()
-    stopped = False
 
     def look() -> None:
-        nonlocal stopped
         for part in set(limit.stage.parts()) - seen:
             counts.update(limit.stage.read_part(part, ["status"]).column(0).to_pylist())
             seen.add(part)
         progress.update(min(counts.total() - counts[VANISHED], limit.total), limit.total)
-        if not stopped and limit.passed(counts):
-            try:
-                limit(counts)
-            except StageFailed:
-                stopped = True
-                progress.say("too many rows have failed; it stops, what is under way is written")
-                stop.put()
 
     def watch() -> None:
+        stopped = False
         while not over.wait(PRINT_EVERY_S):
             look()
+            if not stopped and _is_lost(limit, counts):
+                stopped = True
+                progress.say("too many rows have failed: it stops, and what is under way is written")
+                stop.put()
 
     look()
     thread = threading.Thread(target=watch, name="progress", daemon=True)
@@ -175,6 +171,14 @@ def _watched(limit: FailureLimit, stop: StopSign, progress: Progress) -> Iterato
         thread.join()
         stop.remove()
     look()
+
+
+def _is_lost(limit: FailureLimit, counts: Counter) -> bool:
+    try:
+        limit(counts)
+    except StageFailed:
+        return True
+    return False
 
 
 def _nothing_crawled(stage: Stage, counts: Counter) -> str:
