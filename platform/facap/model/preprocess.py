@@ -11,10 +11,13 @@ CLIP4Cir and SPRC ("TargetPad"). Texts: one line, at most 64 tokens (FACap's run
 
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 TARGET_RATIO = 1.25
 MAX_TEXT_TOKENS = 64
@@ -49,8 +52,10 @@ def square(image: PIL.Image.Image, image_px: int) -> PIL.Image.Image:
     return image.crop((left, top, left + image_px, top + image_px))
 
 
-def normalise(pixels_BHWC: np.ndarray) -> torch.Tensor:
+def normalise(pixels_BHWC: np.ndarray) -> "torch.Tensor":
     """uint8 B x H x W x 3 -> float32 B x 3 x H x W with BLIP-2's mean and deviation."""
+    import torch  # here: workers that only decode pictures do without its two seconds
+
     tensor = torch.from_numpy(np.array(pixels_BHWC)).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     return tensor.sub_(mean).div_(std)
@@ -62,7 +67,7 @@ class ImageTransform:
 
     image_px: int
 
-    def __call__(self, image: PIL.Image.Image) -> torch.Tensor:
+    def __call__(self, image: PIL.Image.Image) -> "torch.Tensor":
         return normalise(np.asarray(square(image, self.image_px))[None])[0]
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from facap.dataflow import read_parts
 from facap.errors import ContractError, StageFailed
@@ -27,6 +26,7 @@ from facap.texts import mixed
 from facap.train.chosen import KEY, Key
 
 if TYPE_CHECKING:
+    import torch
     from ray.data import DataIterator, Dataset
 
 COLUMNS = ["reference_id", "target_id", "modification", "captions"]
@@ -135,7 +135,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def pixels(self, positions: list[int]) -> torch.Tensor:
+    def pixels(self, positions: list[int]) -> "torch.Tensor":
         """Normalised pixels, B x 3 x image_px x image_px."""
         shape = (self.image_px, self.image_px, 3)
         if self.decode_once:
@@ -144,7 +144,7 @@ class Pictures:
             arrays = [np.asarray(square(decode(self._data[i]), self.image_px)) for i in positions]
         return normalise(np.stack(arrays))
 
-    def cache(self, states_UNE: torch.Tensor) -> None:
+    def cache(self, states_UNE: "torch.Tensor") -> None:
         """Keeps trunk outputs of all pictures, in the order of `ids`, and lets the pixels go."""
         self._states, self._data = states_UNE, []
 
@@ -153,7 +153,7 @@ class Pictures:
         """Whether `inputs` gives trunk outputs rather than pixels."""
         return self._states is not None
 
-    def inputs(self, positions: list[int]) -> torch.Tensor:
+    def inputs(self, positions: list[int]) -> "torch.Tensor":
         """What the model takes for these pictures: trunk outputs if cached, else pixels."""
         return self.pixels(positions) if self._states is None else self._states[positions]
 
