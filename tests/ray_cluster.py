@@ -9,10 +9,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import psutil
 
 from facap import environment as ours
 from tests.ports import free_ports
-from tests.processes import PATIENCE_S
+from tests.processes import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,12 +74,7 @@ class Cluster:
                 stdout=out,
                 stderr=out,
             )
-        wait_for(
-            lambda: "Ray runtime started" in log.read_text(),
-            f"{address} did not start",
-            self.nodes[address],
-            log,
-        )
+        wait_until(lambda: "Ray runtime started" in log.read_text(), self.nodes[address], log, every_s=0.2)
 
     def host_of(self, actor: str) -> str | None:
         """The address of the node that runs an actor whose process title holds `actor`."""
@@ -121,17 +115,6 @@ def process_of(pid: int) -> psutil.Process | None:
     return None
 
 
-def wait_for(ready: Callable[[], bool], what: str, process: subprocess.Popen, log: Path) -> None:
-    """Waits until `ready`; an AssertionError with the log if the process ends before, or it never comes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if ready():
-            return
-        assert process.poll() is None, f"{what}:\n{log.read_text()}"
-        time.sleep(0.2)
-    raise AssertionError(f"{what} in {PATIENCE_S} s:\n{log.read_text()}")
-
-
 @contextlib.contextmanager
 def cluster(checkout: Path = ROOT, num_cpus: int = 2, **variables: str) -> Iterator[Cluster]:
     """A head of `checkout` with the token that it made; nodes are added to it. Gone when the block ends."""
@@ -162,7 +145,7 @@ def cluster(checkout: Path = ROOT, num_cpus: int = 2, **variables: str) -> Itera
         )
     made = Cluster(checkout, folder, f"127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", head, variables)
     try:
-        wait_for(lambda: asks_for_a_token(made.dashboard), "the head did not start", head, log)
+        wait_until(lambda: asks_for_a_token(made.dashboard), head, log, every_s=0.2)
         yield made
     finally:
         made.stop()

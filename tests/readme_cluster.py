@@ -4,7 +4,6 @@ import contextlib
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +85,15 @@ def run_pipeline(nodes: Cluster) -> Run:
             ["sh", "-c", command], cwd=nodes.checkout, env=nodes.shell(), stdout=out, stderr=subprocess.STDOUT
         )
     begun = processes.half_done(workspace, "captions")
-    deadline = time.monotonic() + PATIENCE_S
-    host = None
-    while host is None or not begun():
-        assert job.poll() is None and time.monotonic() < deadline, log.read_text()
-        host = host or nodes.host_of(ENGINE)
-        time.sleep(0.02)
+    hosts: list[str] = []
+
+    def writing() -> bool:
+        if not hosts and (found := nodes.host_of(ENGINE)):
+            hosts.append(found)
+        return bool(hosts) and begun()
+
+    processes.wait_until(writing, job, log)
+    (host,) = hosts
     nodes.kill_node(host)
     assert not (workspace / "captions" / "manifest.json").exists(), "killed too late to disturb anything"
     nodes.add_node(REPLACEMENT, NODE_CPUS)
