@@ -15,22 +15,22 @@ import re
 from itertools import islice
 
 _NAME = (
-    r"(?:\w{1,12}:|\w{1,12}_)?(?:think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|analysis|reflection|"
-    r"scratchpad|rationale|explanation|plan)"
+    r"(?:\w{1,12}:|\w{1,12}_)?(?:think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|analysis|"
+    r"reflection|scratchpad|rationale|explanation|plan)"
 )
 _UPPER = r"(?-i:THINK(?:ING)?|THOUGHTS?|REASON(?:ING)?)"  # "[think]" may be a word of the text
 _TAG = re.compile(
     rf"(?P<close></\s*{_NAME}\s*>|\[/{_UPPER}\]|◁/{_NAME}▷|<\|(?:end_of_|end_|/){_NAME}\|>|<channel\|>|"
     rf"<unused95>|<\|close\|>\s*{_NAME}\s*<\|sep\|>|here(?:'s| is) my response:)|"
-    rf"(?P<open><\s*{_NAME}(?:\s[^<>]{{0,80}})?>|\[{_UPPER}\]|◁{_NAME}▷|<\|(?:begin_of_|start_)?{_NAME}\|>|"
-    rf"<\|channel>\s*thought\b|<unused94>\s*thought\b|<\|open\|>\s*{_NAME}\s*<\|sep\|>|"
+    rf"(?P<open><\s*{_NAME}(?:\s[^<>]{{0,80}})?>|\[{_UPPER}\]|◁{_NAME}▷|<\|(?:begin_of_|"
+    rf"start_)?{_NAME}\|>|<\|channel>\s*thought\b|<unused94>\s*thought\b|<\|open\|>\s*{_NAME}\s*<\|sep\|>|"
     r"here(?:'s| is) my thought process:)",
     re.IGNORECASE,
 )
 # gpt-oss: each message names its channel; without special tokens the names run into the texts.
 _CHANNEL = re.compile(
-    r"<\|channel\|>\s*(\w+)[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>(.*?)"
-    r"(?=<\|(?:end|return|call|start|channel)\|>|\Z)",
+    r"<\|channel\|>\s*(\w+)[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>(.*?)(?=<\|(?:end|"
+    r"return|call|start|channel)\|>|\Z)",
     re.DOTALL,
 )
 _BARE_CHANNELS = re.compile(
@@ -39,29 +39,26 @@ _BARE_CHANNELS = re.compile(
 _BARE_CHANNEL = re.compile(r"\A\s*(analysis|commentary|assistantfinal|final)(?=[A-Z{\"])")
 
 _ANSWER_NAME = (
-    r"(?:answer|final_answer|final|response|output|result|caption|description|modification|modification_text|"
-    r"text|request|instruction|solution|sentence)"
+    r"(?:answer|final_answer|final|response|output|result|caption|description|modification|"
+    r"modification_text|text|request|instruction|solution|sentence)"
 )
 _ANSWER = re.compile(
-    rf"<{_ANSWER_NAME}>|\[ANSWER\]|\[BEGIN FINAL RESPONSE\]|"
-    r"<\|(?:begin_of_(?:box|solution)|START_(?:RESPONSE|TEXT))\|>|"
-    r"<\|open\|>\s*response\s*<\|sep\|>|\\boxed\{(?:\\text\{)?",
+    rf"<{_ANSWER_NAME}>|\[ANSWER\]|\[BEGIN FINAL RESPONSE\]|<\|(?:begin_of_(?:box|solution)|"
+    r"START_(?:RESPONSE|TEXT))\|>|<\|open\|>\s*response\s*<\|sep\|>|\\boxed\{(?:\\text\{)?",
     re.IGNORECASE,
 )
 _TRIED = 8  # reasoning may speak of the tags before it uses them
 _ANSWER_END = re.compile(
-    rf"</{_ANSWER_NAME}>|\[/ANSWER\]|\[END FINAL RESPONSE\]|"
-    r"<\|(?:end_of_(?:box|solution)|END_(?:RESPONSE|TEXT))\|>|"
-    r"<\|close\|>\s*response\s*<\|sep\|>",
+    rf"</{_ANSWER_NAME}>|\[/ANSWER\]|\[END FINAL RESPONSE\]|<\|(?:end_of_(?:box|solution)|END_(?:RESPONSE|"
+    r"TEXT))\|>|<\|close\|>\s*response\s*<\|sep\|>",
     re.IGNORECASE,
 )
 _TURN = r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<\|turn>|<[|｜])\s*"
 _TURN_END = re.compile(
-    r"<\|(?:im_end|eot_id|eom_id|eot|eom|end|endoftext|end_of_text|end_of_turn|end_of_turn_token|return|call|"
-    r"observation|end_response|end_text)\|>|</s>|<eo[st]>|<end_of_(?:turn|utterance)>|<turn\|>|"
+    r"<\|(?:im_end|eot_id|eom_id|eot|eom|end|endoftext|end_of_text|end_of_turn|end_of_turn_token|return|"
+    r"call|observation|end_response|end_text)\|>|</s>|<eo[st]>|<end_of_(?:turn|utterance)>|<turn\|>|"
     r"<[|｜]\s*end[▁_ ]of[▁_ ]sentence\s*[|｜]>|\[(?:end of text|EOS|/?INST)\]|"
-    r"<\|close\|>\s*message\s*<\|sep\|>|"
-    rf"{_TURN}(?:user|human|system)\b",
+    rf"<\|close\|>\s*message\s*<\|sep\|>|{_TURN}(?:user|human|system)\b",
     re.IGNORECASE,
 )
 _TURN_START = re.compile(
@@ -82,7 +79,8 @@ def final(text: str) -> str | None:
     """What `text` says to its reader, without special tokens and tags; None if it never came to that."""
     said = _of_channels(text) if "<|channel|>" in text else _after_reasoning(text)
     if said is None:
-        said = _after_reasoning(_tagged(text) or "")  # "<think>red, so <answer>a red dress</answer>"
+        tagged = _tagged(text)  # "<think>red, so <answer>a red dress</answer>"
+        said = None if tagged is None else _after_reasoning(tagged)
         if said is None:
             return None
     else:

@@ -14,23 +14,21 @@ import re
 _PICTURE = r"(?:images?|pictures?|photos?|photographs?|attachments?|captions?|files?)"
 _CANNOT = (
     r"(?:can ?not|can't|cant|could ?not|couldn't|won't|will not|may not|am not allowed to|"
-    r"am not permitted to|"
-    r"do not|don't|did not|didn't|am not able to|was not able to|am unable to|was unable to|wasn't able to|"
-    r"'m not able to|'m unable to|'m not allowed to|'m not permitted to|"
-    r"must decline(?: to)?|have to decline(?: to)?|need to decline(?: to)?|prefer not to|would rather not)"
+    r"am not permitted to|do not|don't|did not|didn't|am not able to|was not able to|am unable to|"
+    r"was unable to|wasn't able to|'m not able to|'m unable to|'m not allowed to|'m not permitted to|"
+    r"must decline(?: to)?|have to decline(?: to)?|need to decline(?: to)?|prefer not to|"
+    r"would rather not)"
 )
 _ANSWER = (
     r"(?:help|assist|see|view|open|load|access|identify|recogni[sz]e|describe|compare|provide|process|"
-    r"comply|fulfil|"
-    r"fulfill|generate|create|answer|determine|analy[sz]e|write|produce|complete|discuss|engage|support|"
-    r"offer|give|"
-    r"tell|do (?:that|this)|make (?:that|this) (?:comparison|request)|verify|continue|respond|participate|"
-    r"perform|"
-    r"comment|interpret|share|proceed|fully|actually|directly|accurately|reliably|visually)"
+    r"comply|fulfil|fulfill|generate|create|answer|determine|analy[sz]e|write|produce|complete|discuss|"
+    r"engage|support|offer|give|tell|do (?:that|this)|make (?:that|this) (?:comparison|request)|verify|"
+    r"continue|respond|participate|perform|comment|interpret|share|proceed|fully|actually|directly|"
+    r"accurately|reliably|visually)"
 )
 _LACK = (
-    r"(?:have (?:access|the ability|enough|any|an?|the) ?(?:\w+ )?"
-    rf"(?:to|{_PICTURE}|information|context|details?))"
+    rf"(?:have (?:access|the ability|enough|any|an?|the) ?(?:\w+ )?(?:to|{_PICTURE}|information|context|"
+    r"details?))"
 )
 _SENTENCE = r"(?:^|[.!?:;,\n\"(]|\b(?:but|and|so|as|that|because|however|since|which|then))\s*"
 _REFUSAL = re.compile(
@@ -40,80 +38,67 @@ _REFUSAL = re.compile(
             r"^(?:\w+[,.!] )?(?:my |sincere )*(?:sorry|apologies|apologi[sz]e)\b",
             r"\bi (?:\w+ )?apologi[sz]e\b",
             r"\b(?:as|i am|i'm) (?:just |only |merely )?an? (?:ai\b|artificial|(?:large |text[- ]based |"
-            r"visual )?"
-            r"(?:language|vision|ai) model|llm\b|virtual assistant|ai assistant|text-based|chatbot)",
+            r"visual )?(?:language|vision|ai) model|llm\b|virtual assistant|ai assistant|text-based|"
+            r"chatbot)",
             rf"{_SENTENCE}i ?{_CANNOT} (?:\w+ )?{_ANSWER}\b",
             rf"{_SENTENCE}i (?:do not|don't|can ?not|can't) (?:\w+ )?(?:{_LACK}|see (?:an?|any|the|your|"
-            rf"both) "
-            rf"(?:\w+ )?{_PICTURE})\b",
+            rf"both) (?:\w+ )?{_PICTURE})\b",
             r"\bi (?:must|have to|need to|will have to|am going to|respectfully) (?:\w+ )?decline\b",
             r"\bi(?:'m| am) (?:not comfortable|uncomfortable|not designed|not programmed|not supposed|"
-            r"not going to|"
-            r"not (?:able|allowed|permitted) to|unable to)\b",
-            r"^(?:unfortunately|regrettably|sadly)\b.*\b(?:no|not|\w+n't|cannot|can't|unable|without|lacks?|"
-            r"missing|impossible)\b",
+            r"not going to|not (?:able|allowed|permitted) to|unable to)\b",
+            r"^(?:unfortunately|regrettably|sadly)\b.*\b(?:no|not|\w+n't|cannot|can't|unable|without|"
+            r"lacks?|missing|impossible)\b",
             rf"^(?:i )?(?:cannot|can't|can not|unable to|not able to) (?:\w+ )?{_ANSWER}\b",
-            r"\bunable to (?:comply|assist|help|fulfil|fulfill|process (?:this|that|the|your)|"
-            r"(?:view|see|access|open|load|identify|provide|generate|describe|determine|compare|"
-            r"analy[sz]e))\b",
+            r"\bunable to (?:comply|assist|help|fulfil|fulfill|process (?:this|that|the|your)|(?:view|"
+            r"see|access|open|load|identify|provide|generate|describe|determine|compare|analy[sz]e))\b",
             rf"\bno (?:valid |actual |visible )?{_PICTURE}\b.{{0,60}}\b(?:provided|attached|uploaded|"
-            rf"shared|supplied|"
-            rf"received|included (?:in|with)|sent|given)\b",
+            r"shared|supplied|received|included (?:in|with)|sent|given)\b",
             rf"\b{_PICTURE}\b.{{0,40}}(?:\bnot|n't|\bnever|failed to|cannot|could not|"
-            rf"did not)\b.{{0,30}}\b(?:provided|"
-            rf"attached|uploaded|shared|supplied|received|sent|load(?:ed)?|come through|displayed?|decoded|"
-            rf"processed|opened|viewed|accessed|accessible|come through)\b",
-            rf"\b(?:please|could you|can you|would you|you (?:can|could|may)|"
-            rf"you need to)\b.{{0,20}}\b(?:share|provide|"
-            rf"upload|attach|re-?upload|send|resend|supply|paste|clarify|specify|describe|rephrase|"
-            rf"try again)\b.{{0,60}}"
-            rf"(?:{_PICTURE}|description|details?|information|text|again|request|garment|more|$)",
+            r"did not)\b.{0,30}\b(?:provided|attached|uploaded|shared|supplied|received|sent|"
+            r"load(?:ed)?|come through|displayed?|decoded|processed|opened|viewed|accessed|accessible|"
+            r"come through)\b",
+            r"\b(?:please|could you|can you|would you|you (?:can|could|may)|"
+            r"you need to)\b.{0,20}\b(?:share|provide|upload|attach|re-?upload|send|resend|supply|"
+            rf"paste|clarify|specify|describe|rephrase|try again)\b.{{0,60}}(?:{_PICTURE}|description|"
+            r"details?|information|text|again|request|garment|more|$)",
             rf"^(?:no|missing) {_PICTURE}[.!]*$",
             r"\b(?:against|violates?|violating|due to|per|under|because of) (?:my|our|the|openai's|its|"
-            r"safety|content)"
-            r" ?(?:\w+ ){0,2}(?:guidelines|polic(?:y|ies)|programming|restrictions|rules)\b",
+            r"safety|content) ?(?:\w+ ){0,2}(?:guidelines|polic(?:y|ies)|programming|restrictions|"
+            r"rules)\b",
             r"\b(?:this|that|your|the) (?:request|question|prompt|content|task) (?:is (?:not|against|"
-            r"inappropriate)|"
-            r"cannot|can't|violates|goes against|has been|was (?:blocked|filtered|declined))\b",
+            r"inappropriate)|cannot|can't|violates|goes against|has been|was (?:blocked|filtered|"
+            r"declined))\b",
             r"\b(?:inappropriate|harmful|explicit|sexual) (?:content|request|material)\b",
             r"\b(?:it (?:seems|looks|appears)|there (?:seems|appears)) (?:like |that |as if |"
-            r"to be )*(?:there (?:is|was) )?"
-            r"(?:no |an? (?:issue|error|problem)|you(?:'ve| have)? (?:not|haven't|didn't|forgot)|"
-            rf"the {_PICTURE}\b.{{0,40}}(?:\bnot\b|n't\b|\bmissing))",
+            r"to be )*(?:there (?:is|was) )?(?:no |an? (?:issue|error|problem)|you(?:'ve| have)? (?:not|"
+            rf"haven't|didn't|forgot)|the {_PICTURE}\b.{{0,40}}(?:\bnot\b|n't\b|\bmissing))",
             r"\bi (?:won't|will not|would not|wouldn't) be able to\b",
             r"\b(?:not feel|don't feel|do not feel) comfortable\b|\bi must refuse\b|\btext-only model\b",
-            rf"^(?:the |your )?(?:\w+ )?{_PICTURE} (?:you (?:\w+ ){{1,2}})?"
-            r"(?:is|was|are|were|seems|appears|looks) (?:to be )?(?:not visible|blank|empty|corrupted?|"
-            rf"broken|missing|"
+            rf"^(?:the |your )?(?:\w+ )?{_PICTURE} (?:you (?:\w+ ){{1,2}})?(?:is|was|are|were|seems|"
+            r"appears|looks) (?:to be )?(?:not visible|blank|empty|corrupted?|broken|missing|"
             r"unavailable)\b",
             r"^i (?:only|just) (?:process|handle|work with) text\b|^i (?:would )?need (?:more|both|the|"
-            r"an?) (?:\w+ )?"
-            rf"(?:{_PICTURE}|information|context|details|descriptions?)\b",
+            rf"an?) (?:\w+ )?(?:{_PICTURE}|information|context|details|descriptions?)\b",
             rf"\bnot possible (?:for me )?to (?:\w+ )?{_ANSWER}\b",
             r"\bi (?:have no way to|am having|have) (?:\w+ )?(?:trouble|difficult(?:y|ies)|(?:see|view|"
-            r"access))\b|"
-            r"\bi'm having (?:\w+ )?(?:trouble|difficult(?:y|ies))\b",
+            r"access))\b|\bi'm having (?:\w+ )?(?:trouble|difficult(?:y|ies))\b",
             r"^(?:i'd|i would|i'll|i will) be (?:happy|glad) to (?:help|assist|describe)\b",
             rf"^(?:the |this |your )?(?:provided |given |attached )?{_PICTURE} (?:does not|doesn't|do not|"
-            rf"don't) "
-            r"(?:\w+ )?(?:contain|show|depict|include|display|feature) (?:an?|any)\b",
+            r"don't) (?:\w+ )?(?:contain|show|depict|include|display|feature) (?:an?|any)\b",
             rf"^there (?:is|are) no (?:\w+ ){{1,3}}in (?:the|this|your) (?:\w+ )?{_PICTURE}(?:[.,!;]|$)",
             r"^request (?:is |was )?(?:refused|denied|declined|blocked)\b|^error\b.{0,60}\b(?:image|"
             r"process|request|load)",
             r"\byou (?:have not|haven't|did not|didn't|have yet to) (?:\w+ )?(?:provided?|included?|"
-            r"attach(?:ed)?|"
-            r"upload(?:ed)?|shared?|sent|send|supplied|supply)\b",
+            r"attach(?:ed)?|upload(?:ed)?|shared?|sent|send|supplied|supply)\b",
             # the same in the languages that models fall into
             r"^(?:lo siento|no puedo|perd[oó]n|disculp[ea]|lamentablemente|je suis d[ée]sol|d[ée]sol[ée]|"
-            r"je ne peux|"
-            r"malheureusement|je ne suis pas en mesure|es tut mir leid|tut mir leid|ich kann\b.*\b(?:nicht|"
-            r"keine)\b|leider|"
-            r"entschuldig|mi dispiace|"
-            r"non posso|purtroppo|desculpe|sinto muito|n[aã]o posso|infelizmente|het spijt me|helaas|"
-            r"beklager|"
-            r"przepraszam|niestety|maaf|üzgünüm|xin lỗi)",
-            r"抱歉|对不起|對不起|我无法|我無法|不能提供|申し訳|できません|죄송|할 수 없|извините|к сожалению|"
-            r"я не могу|عذر|آسف|माफ़|ขออภัย",
+            r"je ne peux|malheureusement|je ne suis pas en mesure|es tut mir leid|tut mir leid|"
+            r"ich kann\b.*\b(?:nicht|keine)\b|leider|entschuldig|mi dispiace|non posso|purtroppo|"
+            r"desculpe|sinto muito|n[aã]o posso|infelizmente|het spijt me|helaas|beklager|przepraszam|"
+            r"niestety|maaf|üzgünüm|xin lỗi)",
+            r"抱歉|对不起|對不起|我无法|我無法|不能提供|"
+            r"申し訳|できません|죄송|할 수 없|извините|к сожалению|я не могу|عذر|آسف|माफ़|"
+            r"ขออภัย",
         )
     ),
     re.DOTALL,

@@ -13,11 +13,9 @@ import re
 from facap.annotate import json_answer
 
 _KIND = (
-    r"(?:captions?|descriptions?|modifications?|text|instructions?|requests?|answers?|sentences?|changes?|"
-    r"quer(?:y|ies)"
-    r"|results?|responses?|outputs?|edits?|summary|prompts?|messages?|versions?|phrases?|rewrites?|"
-    r"revisions?|"
-    r"suggestions?|options?|alternatives?|variations?|json)"
+    r"(?:captions?|descriptions?|modifications?|text|instructions?|requests?|answers?|sentences?|"
+    r"changes?|quer(?:y|ies)|results?|responses?|outputs?|edits?|summary|prompts?|messages?|versions?|"
+    r"phrases?|rewrites?|revisions?|suggestions?|options?|alternatives?|variations?|json)"
 )
 _YES = (
     r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|no problem|got it|understood|gladly)"
@@ -34,13 +32,9 @@ _HEADING = re.compile(r"\A(?:#{2,6}|#(?=[ \t]))[ \t]*([^\n]*)\s*")
 _LATER_HEADING = re.compile(r"\n[ \t]*#{1,6}[ \t]+")
 _FIRST_LINE = re.compile(r"\A[^\n]{1,200}[:：][ \t]*\n\s*(?=\S)")
 _PREFACE = re.compile(
-    rf"\A(?:{_YES}\b[^:\n]{{0,160}}:|"
-    rf"(?:here(?:'s|’s| is| are)|below (?:is|are)|this is|these are|the following (?:is|"
-    rf"are))\b[^:\n]{{0,120}}"
-    rf"\b{_KIND}\b[^:\n]{{0,80}}:|"
-    rf"(?:based on|given|comparing|looking at|as requested|from|after|"
-    rf"considering)\b[^:\n]{{0,160}}\b{_KIND}\b"
-    rf"[^:\n]{{0,80}}:)\s*",
+    rf"\A(?:{_YES}\b[^:\n]{{0,160}}:|(?:here(?:'s|’s| is| are)|below (?:is|are)|this is|these are|"
+    rf"the following (?:is|are))\b[^:\n]{{0,120}}\b{_KIND}\b[^:\n]{{0,80}}:|(?:based on|given|comparing|"
+    rf"looking at|as requested|from|after|considering)\b[^:\n]{{0,160}}\b{_KIND}\b[^:\n]{{0,80}}:)\s*",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(
@@ -49,25 +43,23 @@ _QUOTED = re.compile(
 )
 _QUOTED_FIRST = re.compile(r"\A[\"“]([^\"“”\n]{8,})[\"”](?:[ \t]*\n| (?:is|was|would)\b)")
 _INTERJECTION = re.compile(
-    rf"\A(?:(?:{_YES}|here (?:you go|it is|you are))(?:[ \t]*[!.,:;—–][\s!]*|\n\s*)|"
-    r"(?:great|yes|hello|hi(?: there)?)(?: question| choice)?[ \t]*[!.][\s!]*)(?=\S)",
+    rf"\A(?:(?:{_YES}|here (?:you go|it is|you are))(?:[ \t]*[!.,:;—–][\s!]*|\n\s*)|(?:great|yes|hello|"
+    r"hi(?: there)?)(?: question| choice)?[ \t]*[!.][\s!]*)(?=\S)",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"\A(?:so |thus,? |therefore,? )?(?:(?:the|my|a|final|short|concise|image|garment|modified|modification|"
-    r"new|shopper(?:'s|’s)?|user|customer|possible|suggested|requested|relative|change|target|one|edit|search|"
-    rf"updated|revised|rewritten)[ \t]+){{0,4}}(?:{_KIND}|assistant|rewritten|rephrased|revised)"
-    r"(?:[ \t]*\([^()\n]{0,60}\))?(?:[ \t]+(?:is|would be|could be|should be|reads))?"
-    r"(?:[ \t]*[:：]|[ \t]*\n)\s*(?=\S)|"
-    r"\A(?:so |thus,? )?the (?:final )?answer is[ \t]+|"
-    r"\A(?:i|you|they|one|(?:the|a) (?:shopper|user|customer|buyer))(?: would| could| might| want|'d)"
-    r"[^:\n\"]{0,40}:\s*|"
-    r"\A(?:title|subject)[:：][^\n]*\n\s*(?=\S)",
+    r"\A(?:so |thus,? |therefore,? )?(?:(?:the|my|a|final|short|concise|image|garment|modified|"
+    r"modification|new|shopper(?:'s|’s)?|user|customer|possible|suggested|requested|relative|change|"
+    rf"target|one|edit|search|updated|revised|rewritten)[ \t]+){{0,4}}(?:{_KIND}|assistant|rewritten|"
+    r"rephrased|revised)(?:[ \t]*\([^()\n]{0,60}\))?(?:[ \t]+(?:is|would be|could be|should be|"
+    r"reads))?(?:[ \t]*[:：]|[ \t]*\n)\s*(?=\S)|\A(?:so |thus,? )?the (?:final )?answer is[ \t]+|\A(?:i|"
+    r"you|they|one|(?:the|a) (?:shopper|user|customer|buyer))(?: would| could| might| want|"
+    r"'d)[^:\n\"]{0,40}:\s*|\A(?:title|subject)[:：][^\n]*\n\s*(?=\S)",
     re.IGNORECASE,
 )
 _FINAL_LABEL = re.compile(
-    rf"^\W{{0,6}}(?:so )?(?:(?:the|my)[ \t]+)?(?:final[ \t]+{_KIND}|answer)(?: is)?"
-    r"\W{0,4}[:：]\W{0,3}(?=\w|$)",
+    rf"^\W{{0,6}}(?:so )?(?:(?:the|my)[ \t]+)?(?:final[ \t]+{_KIND}|"
+    r"answer)(?: is)?\W{0,4}[:：]\W{0,3}(?=\w|$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _STEPS = re.compile(
@@ -79,46 +71,41 @@ _ANSWER_LABEL = re.compile(
     rf"^\W{{0,6}}(?:(?:the|my|final)[ \t]+)?{_KIND}\W{{0,4}}[:：]", re.IGNORECASE | re.MULTILINE
 )
 _OPTION = re.compile(
-    r"(?:^|(?<=[.!?\"”])[ \t]+)\W{0,4}(?:option|alternative|version|variant|variation|suggestion|choice|"
-    r"candidate|"
-    r"caption|modification|request)[ \t]*(?:#[ \t]*)?(?:\d{1,2}|[A-D]|one|two|"
-    r"three)\b(?:[ \t]*\([^()\n]{0,60}\))?"
-    r"[ \t]*[:.)–-]\s*",
+    r"(?:^|(?<=[.!?\"”])[ \t]+)\W{0,4}(?:option|alternative|version|variant|variation|suggestion|"
+    r"choice|candidate|caption|modification|request)[ \t]*(?:#[ \t]*)?(?:\d{1,2}|[A-D]|one|two|"
+    r"three)\b(?:[ \t]*\([^()\n]{0,60}\))?[ \t]*[:.)–-]\s*",
     re.IGNORECASE | re.MULTILINE,
 )
 _OR = re.compile(r"\n[ \t]*\(?(?:or|alternatively|another option)\b[ \t]*[,:)]?[ \t]*\n", re.IGNORECASE)
 _MANY = re.compile(
-    r"\b(?:options|alternatives|variations|versions|suggestions|choices|possibilities|captions|modifications|"
-    r"requests|ways|examples)\b",
+    r"\b(?:options|alternatives|variations|versions|suggestions|choices|possibilities|captions|"
+    r"modifications|requests|ways|examples)\b",
     re.IGNORECASE,
 )
 _OFFER = (
     r"let me know|(?:i )?hope (?:this|that|it)|feel free|would you like (?:me|any|to)|please (?:note|"
-    r"let me know)|"
-    r"is there anything|do you want me|if you(?:'d|’d| would) like|if you (?:need|have any)"
+    r"let me know)|is there anything|do you want me|if you(?:'d|’d| would) like|if you (?:need|have any)"
 )
 _REMARK = (
-    r"(?:notes?|explanations?|reasoning|rationale|justification|why this works|word count|disclaimer|comment|"
-    r"p\.?s\.?)"
+    r"(?:notes?|explanations?|reasoning|rationale|justification|why this works|word count|disclaimer|"
+    r"comment|p\.?s\.?)"
 )
 _NOTE = re.compile(
     rf"\n[ \t(\[*_#>-]{{0,8}}(?:{_REMARK}\b[\s*_]{{0,4}}[:：]|words?[ \t]*[:：]|"
-    rf"(?:key )?changes(?: made)?[ \t]*[:：]|"
-    rf"confidence[ \t]*[:：]|(?:{_OFFER})\b|"
-    r"(?:i|we)(?:'ve|’ve| have)? (?:kept|focused|chose|avoided|left|omitted|included|used|assumed|"
-    r"made sure|tried)\b|"
-    r"(?:this|the) (?:captions?|descriptions?|requests?|texts?|modifications?|instructions?|sentences?)\b|"
-    r"\(?\d{1,3} (?:words|characters)\b)|"
+    rf"(?:key )?changes(?: made)?[ \t]*[:：]|confidence[ \t]*[:：]|(?:{_OFFER})\b|(?:i|we)(?:'ve|’ve|"
+    r" have)? (?:kept|focused|chose|avoided|left|omitted|included|used|assumed|made sure|tried)\b|"
+    r"(?:this|the) (?:captions?|descriptions?|requests?|texts?|modifications?|instructions?|"
+    r"sentences?)\b|\(?\d{1,3} (?:words|characters)\b)|"
     rf"(?<=[.!?)\"”])\s+[(\[*_]{{0,3}}(?:{_REMARK}[*_]{{0,3}}[:：]|(?:{_OFFER})\b)|"
     r"\s{0,4}[(\[][ \t]{0,4}(?:(?:word|character) count[ \t]*[:=]?[ \t]*)?\d{1,3}[ \t]*(?:words?|"
     r"characters?)?[ \t]*[)\]]\s*\Z",
     re.IGNORECASE,
 )
 _NEXT_TURN = re.compile(
-    r"\n[ \t]*(?:\*\*|#{1,4}[ \t]*)?(?:user|human|customer|question|q|assistant|system)(?:\*\*)?[ \t]*[:：]|"
-    r"\n[ \t]*#{1,4}[ \t]*(?:user|human|instruction|input|response)\b|"
-    r"\n[ \t]*(?:user|human|system|assistant)[ \t]*\n|"
-    r"(?<=[.!?\"”])[ \t]+(?-i:User|USER|Human|HUMAN|Assistant|ASSISTANT)[ \t]*:",
+    r"\n[ \t]*(?:\*\*|#{1,4}[ \t]*)?(?:user|human|customer|question|q|assistant|"
+    r"system)(?:\*\*)?[ \t]*[:：]|\n[ \t]*#{1,4}[ \t]*(?:user|human|instruction|input|response)\b|"
+    r"\n[ \t]*(?:user|human|system|assistant)[ \t]*\n|(?<=[.!?\"”])[ \t]+(?-i:User|USER|Human|HUMAN|"
+    r"Assistant|ASSISTANT)[ \t]*:",
     re.IGNORECASE,
 )
 _SYMBOL = r"[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff\s]"  # emoji and the like
