@@ -28,7 +28,7 @@ MAX_SEGMENTS = 4096  # depth maps come as hundreds
 PLAIN_SEGMENTS = 64
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
-_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # restart markers belong to the scan
+_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # restart markers belong to the scan
 _EVERYTHING = 2**64 - 1  # a bit for each coefficient of a block
 
 
