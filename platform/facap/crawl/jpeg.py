@@ -101,7 +101,7 @@ def take_apart(data: bytes) -> Jpeg:
                 raise ValueError(f"over {MAX_SCANS} scans")
             after = _AFTER_SCAN.search(data, at)
             at = after.start() if after else len(data)
-            kept.append(data[start:at])
+            kept.append(data[start:at].rstrip(b"\xff"))  # which only fills up, or is half of EOI
             missing.take(body)
             if not missing:
                 ended = data[at : at + 2] == END

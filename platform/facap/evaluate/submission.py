@@ -159,8 +159,8 @@ def _check_known(file: str, unknown: Sequence[str], total: int, trouble: str, li
     if unknown:
         examples = ", ".join(repr(name[:80]) for name in unknown[:EXAMPLES])
         raise FormatError(
-            f"{file}: {len(unknown)} of the {total} pictures that it names are in no list of the dataset, e.g. "
-            f"{examples}, and {trouble}; names should be as in the lists, such as {listed[0][1]!r}"
+            f"{file}: {len(unknown)} of the {total} pictures that it names are in no list of the dataset, "
+            f"e.g. {examples}, and {trouble}; names should be as in the lists, such as {listed[0][1]!r}"
         )
 
 

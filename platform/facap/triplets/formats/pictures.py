@@ -83,7 +83,7 @@ class _Files:
 
     def _list(self, below: str) -> dict[str, str]:
         try:
-            entries = sorted(self._folder.joinpath(below).iterdir(), reverse=True)  # small letters come last
+            entries = sorted((self._folder / below).iterdir())  # .jpg comes after .JPG and wins
         except OSError:
             return {}
         return {_small_ending(entry.name): entry.name for entry in entries if entry.is_file()}
@@ -127,22 +127,14 @@ def image_ids(store: Store, listed: list[Listed]) -> dict[ImageKey, str | None]:
 def named(data: bytes, name: str) -> bytes:
     """The JPEG `data` with a comment that says `name`, behind its JFIF header; the pixels are untouched.
 
-    An earlier comment of ours is replaced, so a picture that was exported gets the same bytes again.
+    The decoder leaves no comment in, so a picture that was exported gets the same bytes again.
     """
     assert data.startswith(SOI), data[:4]
     at = len(SOI)
     if data[at : at + 2] == APP0:
-        at = _end(data, at)
-    rest = data[at:]
-    if rest.startswith(COM) and rest[4:].startswith(PREFIX):
-        rest = rest[_end(rest, 0) :]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     text = PREFIX + name.encode()
-    return data[:at] + COM + (len(text) + 2).to_bytes(2, "big") + text + rest
-
-
-def _end(data: bytes, at: int) -> int:
-    """Where the JPEG segment that begins at `at` ends."""
-    return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[:at] + COM + (len(text) + 2).to_bytes(2, "big") + text + data[at:]
 
 
 def _row(image: Listed, folder: Path, decoder: Decoder) -> dict[str, Any]:
