@@ -27,7 +27,7 @@ def encoded(mode: str = "RGB", **options: object) -> bytes:
 
 
 def oddly_sampled() -> bytes:
-    """Planes sampled in a way that TurboJPEG has no name for; blocks stand in a wrong order, none is missing."""
+    """Sampled in a way that TurboJPEG has no name for; blocks stand in a wrong order, none is missing."""
     data = bytearray(encoded(keep_rgb=True))
     frame = data.index(b"\xff\xc0")
     data[frame + 11], data[frame + 14], data[frame + 17] = 0x22, 0x21, 0x22
