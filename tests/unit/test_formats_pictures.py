@@ -190,9 +190,32 @@ def test_a_missing_images_folder_is_said(folder: Path):
 
 
 @pytest.mark.parametrize("data", [picture(10), picture(10)[:2] + picture(10)[20:]])
-def test_a_name_in_a_picture_is_replaced_and_touches_no_pixel(data: bytes):
+def test_a_name_in_a_picture_touches_no_pixel_and_the_decoder_takes_it_out_again(data: bytes):
     once = named(data, "shirt/val/B000")
-    assert b"facap:shirt/val/B000" in once
-    assert named(once, "shirt/val/B000") == once
-    assert named(once, "toptee/val/B000") == named(data, "toptee/val/B000") != once
+    assert b"facap:shirt/val/B000" in once and once != named(data, "toptee/val/B000")
     assert decode(once).tobytes() == decode(data).tobytes()
+    assert decoder(CrawlConfig()).outcome(once)["bytes"] == data
+
+
+@pytest.mark.parametrize("ending", [".JPG", ".jpG", ".JPEG", ".PNG", ".WEBP"])
+@pytest.mark.parametrize("below", ["", "shirt/"])
+def test_endings_in_capitals_are_found(folder: Path, ending: str, below: str):
+    kind = {"PNG": "PNG", "WEBP": "WEBP"}.get(ending[1:], "JPEG")
+    (folder / "images" / f"{below}B005{ending}").write_bytes(picture(33, kind))
+    (folder / "images" / f"{below}b005.jpg").write_bytes(b"another name")
+    store = Store(str(folder / "workspace"))
+    bring(store, folder)
+    rows = {row["url"]: row["status"] for row in store.read("images").to_pylist()}
+    assert rows[f"{below}B005{ending}"] == "ok" and "B005" not in rows
+
+
+def test_a_path_that_is_written_in_the_other_case_is_found_and_the_very_name_goes_first(tmp_path: Path):
+    entries = [Entry("a/1.jpg", "a/2.JPG", ("x",)), Entry("a/3.Png", "a/4", ("y",))]
+    facap_layout.write(tmp_path, Part("dress", "train", entries))
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    for name, shade in (("1.JPG", 10), ("2.jpg", 50), ("2.JPG", 90), ("3.pnG", 130), ("4.jpg", 170)):
+        (tmp_path / "images" / "a" / name).write_bytes(picture(shade))
+    store = Store(str(tmp_path / "workspace"))
+    bring(store, tmp_path, "facap")
+    found = {row["url"]: row["status"] for row in store.read("images").to_pylist()}
+    assert found == {"a/1.JPG": "ok", "a/2.JPG": "ok", "a/3.pnG": "ok", "a/4": "no_file"}

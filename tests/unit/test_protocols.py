@@ -241,6 +241,58 @@ def test_vectors_that_do_not_fit_are_said(
         submit(small, tmp_path)
 
 
+UNKNOWN = [f"{name}.jpg" for name in LISTED]  # as files are called, not as the lists have it
+RANKED = [{"candidate": c, "ranking": [c, *UNKNOWN]} for c in ("B000", "B002")]
+
+
+@pytest.mark.parametrize(
+    ("records", "counts"),
+    [
+        (RANKED, "60 of the 62 pictures"),
+        ([RANKED[0] | {"ranking": [*LISTED, "B999"]}, RANKED[1] | {"ranking": LISTED}], "1 of the 61"),
+        ([RANKED[0] | {"ranking": [*LISTED, 7, None, {}]}, RANKED[1] | {"ranking": LISTED}], "3 of the 63"),
+    ],
+)
+def test_a_ranking_of_unknown_names_is_refused(
+    small: Store, tmp_path: Path, records: list, counts: str
+) -> None:
+    (tmp_path / "rankings.dress.json").write_text(json.dumps(records))
+    with pytest.raises(FormatError, match=counts) as refusal:
+        submit(small, tmp_path)
+    said = str(refusal.value)
+    assert "in no list of the dataset, e.g. '" in said and "such as 'B000'" in said and "\n" not in said
+
+
+def test_vectors_of_unknown_names_are_refused_unless_all_that_is_listed_is_there(
+    small: Store, tmp_path: Path
+) -> None:
+    axes = np.eye(61, dtype=np.float32)
+    queries = {"category": ["dress"] * 2, "place": [0, 1], "vector": axes[:2].tolist()}
+    pq.write_table(pa.table(queries), tmp_path / "queries.parquet")
+
+    def give(images: list) -> None:
+        table = {"category": ["dress"] * len(images), "image": images, "vector": axes[: len(images)].tolist()}
+        pq.write_table(pa.table(table), tmp_path / "gallery.parquet")
+
+    give(UNKNOWN)
+    with pytest.raises(
+        FormatError, match=r"60 of the 60 .* e.g. 'dress B000.jpg', .*60 of the 60 listed have"
+    ):
+        submit(small, tmp_path)
+    give([*LISTED[:59], "B999"])
+    with pytest.raises(
+        FormatError, match=r"1 of the 60 .* 'dress B999', and 1 of the 60 listed have no vector"
+    ):
+        submit(small, tmp_path)
+    give([[name] for name in LISTED])
+    with pytest.raises(FormatError, match="image should be a text or a number, is list"):
+        submit(small, tmp_path)
+    give([*LISTED, "B999"])  # of a split that was not imported
+    assert set(submit(small, tmp_path)["coverage"].to_pylist()) == {1.0}
+    give(LISTED[:59])  # one picture is not there: said by the coverage, not by an error
+    assert min(submit(small, tmp_path)["coverage"].to_pylist()) < 1
+
+
 def test_a_query_without_a_ranking_is_said() -> None:
     queries = [Query("a", "b", "dress", "x")]
     (task,) = published_tasks("b", ["val"], queries, {})

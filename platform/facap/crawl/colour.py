@@ -1,74 +1,84 @@
-"""Whatever a decoder hands out -> 8-bit sRGB that stands upright.
+"""Whatever a decoder hands out -> 8-bit sRGB.
 
 >>> to_srgb(Image.new("LA", (2, 2), (0, 0)), None).getpixel((0, 0))     # transparent: white
 (255, 255, 255)
+
+A colour profile is judged by what it does to colours, never by its name: phones name Display P3 after the
+curve that it shares with sRGB. One that leaves colours as they are counts as none, which is why nearly all
+pictures with a profile may stay as they are.
 """
 
 import io
 from functools import lru_cache
 
-import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
 SPACES = {"RGB": "RGB", "CMYK": "CMYK", "L": "GRAY"}  # Pillow's mode -> the colour space of its profiles
 MAX_PROFILE = 4 * 2**20  # bytes; larger ones are taken as none
+PROFILES_KEPT = 16  # shops use a handful
+SAME = 2  # of 255: how far a profile may move a colour and still be sRGB; encoders round curves differently
 
-_FLIPS = {2: 1, 3: -1, 4: 0}  # EXIF orientation -> cv2.flip's code
-_TURNS = {6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
-
-
-def upright(rgb_HWC: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture as it should be seen; `orientation` is EXIF's, 1 to 8, others count as 1."""
-    if orientation in _FLIPS:
-        return cv2.flip(rgb_HWC, _FLIPS[orientation])
-    if orientation in _TURNS:
-        return cv2.rotate(rgb_HWC, _TURNS[orientation])
-    if orientation == 5:
-        return cv2.transpose(rgb_HWC)
-    if orientation == 7:
-        return cv2.flip(cv2.transpose(rgb_HWC), -1)
-    return rgb_HWC
+Conversion = ImageCms.ImageCmsTransform
 
 
-def foreign_profile(raw: bytes | None) -> ImageCms.ImageCmsProfile | None:
-    """The colour profile, unless it is absent, unreadable or sRGB already."""
-    if not raw or len(raw) > MAX_PROFILE or _is_srgb(raw):
-        return None
-    return ImageCms.ImageCmsProfile(io.BytesIO(raw))
+def conversion(raw: bytes | None, mode: str) -> Conversion | None:
+    """What brings colours of the profile `raw` to sRGB, for pictures of `mode` or, if it says so, of RGB.
+
+    None where there is nothing to do: no profile, a broken one, one of another space, or sRGB itself.
+    """
+    return _conversion(raw, mode) if raw and len(raw) <= MAX_PROFILE else None
 
 
-@lru_cache(64)  # shops use a handful of profiles
-def _is_srgb(raw: bytes) -> bool:
+@lru_cache(PROFILES_KEPT)
+def _conversion(raw: bytes, mode: str) -> Conversion | None:
     try:
-        return "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(raw)))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(raw))
+        if mode == "L" and profile.profile.xcolor_space.strip() == "RGB":
+            mode = "RGB"
+        if profile.profile.xcolor_space.strip() != SPACES[mode]:
+            return None
+        found = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+        return None if mode != "CMYK" and _changes_nothing(found, mode) else found
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):  # browsers take it as sRGB, so do we
-        return True
+        return None
 
 
-def to_srgb(source: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
-    """The loaded picture in 8-bit sRGB, transparency laid on white."""
-    picture = source
+def _changes_nothing(conversion: Conversion, mode: str) -> bool:
+    """Tried on greys, and on colours from all over the cube."""
+    steps = np.arange(0, 256, 17, dtype=np.uint8)
+    if mode == "RGB":
+        cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 16, 3)
+        colours = Image.fromarray(
+            np.concatenate([cube, np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)])
+        )
+    else:
+        colours = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    before = np.asarray(colours.convert("RGB"), np.int16)
+    after = np.asarray(ImageCms.applyTransform(colours, conversion), np.int16)
+    return bool(np.abs(after - before).max() <= SAME)
+
+
+def to_srgb(source: Image.Image, raw: bytes | None) -> Image.Image:
+    """The loaded picture in 8-bit sRGB, transparency laid on white; `raw`: its colour profile."""
+    colours, alpha = _apart(source)
+    found = conversion(raw, colours.mode)
+    rgb = colours if colours.mode == "RGB" else colours.convert("RGB")
+    if found is not None:
+        rgb = ImageCms.applyTransform(rgb if found.input_mode == "RGB" else colours, found)
+    if alpha is None:
+        return rgb
+    rgb.putalpha(alpha)
+    return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
+
+
+def _apart(source: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """(the colours in a mode of SPACES, the transparency if there is one)."""
     if source.mode.startswith("I"):  # 16 bits a pixel: convert() would clip instead of scale
         grey = np.asarray(source).astype(np.int64) >> 8
-        picture = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-    elif source.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in source.info:
-        rgba = source.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    elif source.mode not in SPACES:
-        picture = source.convert("RGB")
-    if profile is not None:
-        picture = _converted(picture, profile)
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _converted(picture: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    if (
-        profile.profile.xcolor_space.strip() != SPACES[picture.mode]
-    ):  # of another space: as if there were none
-        return picture
-    try:
-        srgb = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(picture, profile, srgb, outputMode="RGB") or picture
-    except ImageCms.PyCMSError:
-        return picture
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)), None
+    if source.mode in ("RGBA", "LA", "PA") or "transparency" in source.info:
+        grey = source.mode in ("LA", "L")
+        apart = source.convert("LA" if grey else "RGBA")
+        return apart.convert("L" if grey else "RGB"), apart.getchannel("A")
+    return (source if source.mode in SPACES else source.convert("RGB")), None

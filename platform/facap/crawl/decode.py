@@ -5,9 +5,10 @@
     (384, 512, 'webp')
 
 The kind of picture is decided by its content, never by its name or header, and its size is held against
-the limits before anything is unpacked. What is already an upright sRGB JPEG within the limits keeps its
-bytes after a full decode, so that nothing is lost. Ordinary JPEGs go through libjpeg-turbo at the smallest
-scale that serves, the plainest of them at once; everything else goes through Pillow, to the same result.
+the limits before anything is unpacked. What is already an upright sRGB JPEG within the limits is not encoded
+again: after a full decode it keeps its bytes but for metadata and what stands behind the picture. JPEGs go
+through libjpeg-turbo at the smallest scale that serves, the plainest of them at once; everything else goes
+through Pillow, to the same result.
 
 Reasons (`DecodeError.status`): not_an_image, too_many_pixels, too_small, too_elongated, truncated, corrupt,
 out_of_memory.
@@ -21,19 +22,20 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from facap.crawl.colour import foreign_profile, to_srgb, upright
+from facap.crawl.colour import conversion, to_srgb
 from facap.crawl.config import CrawlConfig
-from facap.crawl.jpeg import plain_size
+from facap.crawl.jpeg import Jpeg, is_jpeg, plain_size, take_apart
+from facap.crawl.orientation import orientation_in, upright
 from facap.crawl.phash import phash
+from facap.crawl.profiles import profile_of
 from facap.crawl.shrink import fitting, prescale, shrink
 
-FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif"}
-OPENED = [name for name in FORMATS if name != "MPO"]  # Pillow finds it when it opens a JPEG
-ORIENTATION = 0x0112  # EXIF tag
+FORMATS = ("PNG", "WEBP", "GIF", "AVIF")  # beside JPEG
 IMAGE_ID_LENGTH = 32  # hex digits
-MAX_SCANS = 32  # of a JPEG; progressive ones have about ten, and each costs a walk over the whole picture
+TURBO = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # Pillow's mode -> TurboJPEG's
+BEFORE_END = "extraneous bytes before marker 0xd9"
 HARMLESS = ("extraneous bytes", "SOS parameters", "JFIF revision", "Adobe color")  # libjpeg's warnings
 PLAIN_COLOUR = 1.5  # times smaller from which smoothing coarse colour planes is lost work; see docs/log.md
 SCRATCH_BYTES = 8 * 2**20  # a thread keeps for decoding into; fresh memory costs a third of the decoding
@@ -75,7 +77,7 @@ class _Decoded:
     width: int
     height: int
     orientation: int = 1  # as EXIF counts
-    upright_srgb: bool = True  # its bytes may stay as they are, if it need not be made smaller
+    jpeg: bytes | None = None  # an upright sRGB JPEG of it that may stay, if it need not be made smaller
 
 
 @dataclass(frozen=True)
@@ -119,16 +121,16 @@ def _is_cut(text: str) -> bool:
 
 def _normalise(data: bytes, limits: Limits) -> Picture:
     decoded = _plain(data, limits) or _any(data, limits)
-    rgb_HWC = decoded.rgb_HWC
-    fits = max(decoded.width, decoded.height) <= limits.longest_side
-    if not fits:
+    rgb_HWC, jpeg = decoded.rgb_HWC, decoded.jpeg
+    if not _fits(decoded.width, decoded.height, limits):
         rgb_HWC = shrink(rgb_HWC, fitting(decoded.width, decoded.height, limits.longest_side))
+        jpeg = None
     rgb_HWC = upright(rgb_HWC, decoded.orientation)
-    if not (fits and decoded.upright_srgb):
-        data = simplejpeg.encode_jpeg(rgb_HWC, limits.jpeg_quality, colorsubsampling="420")
+    if jpeg is None:
+        jpeg = simplejpeg.encode_jpeg(rgb_HWC, limits.jpeg_quality, colorsubsampling="420")
     return Picture(
-        bytes=bytes(data),
-        image_id=hashlib.sha256(data).hexdigest()[:IMAGE_ID_LENGTH],
+        bytes=jpeg,
+        image_id=hashlib.sha256(jpeg).hexdigest()[:IMAGE_ID_LENGTH],
         format=decoded.format,
         width=rgb_HWC.shape[1],
         height=rgb_HWC.shape[0],
@@ -136,30 +138,78 @@ def _normalise(data: bytes, limits: Limits) -> Picture:
     )
 
 
+def _fits(width: int, height: int, limits: Limits) -> bool:
+    return max(width, height) <= limits.longest_side
+
+
 def _plain(data: bytes, limits: Limits) -> _Decoded | None:
+    """An everyday JPEG; None for what is none, or if the decoder has anything to say about it."""
     size = plain_size(data)
     if size is None:
         return None
     _check_size(*size, limits)
-    rgb_HWC = _turbo(data, *size, limits)
-    return None if rgb_HWC is None else _Decoded(rgb_HWC, "jpeg", *size)
+    try:
+        rgb_HWC = _turbo(data, *size, limits)
+    except ValueError:
+        return None
+    return _Decoded(rgb_HWC, "jpeg", *size, jpeg=take_apart(data).bare if _fits(*size, limits) else None)
 
 
 def _any(data: bytes, limits: Limits) -> _Decoded:
+    if is_jpeg(data):
+        return _jpeg(take_apart(data), limits)
     Image.init()  # registers every format once; without it `formats` names some unknown to Pillow
     _check_webp(data, limits)
-    with Image.open(io.BytesIO(data), formats=OPENED) as source:
-        kind, width, height = FORMATS[source.format or ""], source.width, source.height
+    with Image.open(io.BytesIO(data), formats=FORMATS) as source:
+        kind, width, height = str(source.format).lower(), source.width, source.height
         _check_size(width, height, limits)
-        if kind == "jpeg" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
-            raise DecodeError("corrupt", f"{scans} scans, over {MAX_SCANS}")
-        profile = foreign_profile(source.info.get("icc_profile"))
-        ordinary = kind == "jpeg" and source.mode in ("RGB", "L") and profile is None
-        turbo_HWC = _turbo(data, width, height, limits) if ordinary else None
-        rgb_HWC = _pillow(source, profile, limits) if turbo_HWC is None else turbo_HWC
-        orientation = 1 if kind == "jpeg" and "exif" not in source.info else _orientation(source)
-        upright_srgb = turbo_HWC is not None and orientation == 1 and source.mode == "RGB"
-    return _Decoded(rgb_HWC, kind, width, height, orientation, upright_srgb)
+        # As browsers do: not WebP's, and of PNG what stands before the pixels; AVIF's properties are in it.
+        exif = source.info.get("exif") if kind in ("png", "avif") else None
+        source.load()  # of an animation the first frame
+        rgb_HWC = np.array(to_srgb(source, profile_of(source, data)))
+    return _Decoded(rgb_HWC, kind, width, height, orientation_in(exif))
+
+
+def _jpeg(jpeg: Jpeg, limits: Limits) -> _Decoded:
+    with Image.open(io.BytesIO(jpeg.bare), formats=["JPEG"]) as source:
+        (width, height), mode = source.size, source.mode
+        _check_size(width, height, limits)
+        as_rgb = mode in ("RGB", "L") and conversion(jpeg.profile, mode) is None
+        pixels_HWC, sound = _judged(jpeg, width, height, limits, "RGB" if as_rgb else mode)
+        if pixels_HWC is None:
+            factor = prescale(max(source.size) / limits.longest_side)
+            source.draft(None, (-(-width // factor), -(-height // factor)))
+            source.load()
+            rgb_HWC = np.array(to_srgb(source, jpeg.profile))
+        elif as_rgb:
+            rgb_HWC = pixels_HWC
+        else:
+            rows, columns = pixels_HWC.shape[:2]
+            drawn = "CMYK;I" if mode == "CMYK" else mode  # inverted, as Adobe does and everyone expects
+            picture = Image.frombuffer(mode, (columns, rows), pixels_HWC, "raw", drawn, 0, 1)
+            rgb_HWC = np.array(to_srgb(picture, jpeg.profile))
+    orientation = orientation_in(jpeg.exif)
+    stays = sound and as_rgb and mode == "RGB" and orientation == 1
+    return _Decoded(rgb_HWC, "jpeg", width, height, orientation, jpeg.bare if stays else None)
+
+
+def _judged(jpeg: Jpeg, width: int, height: int, limits: Limits, mode: str) -> tuple[np.ndarray | None, bool]:
+    """(pixels, None if the sampling of colours is one that TurboJPEG lacks; whether nothing else is in it).
+
+    What libjpeg warns of is an error, but for trifles. Where EOI is missing, data of a trailer may stand
+    between the last pixels and the end that was put there.
+    """
+    try:
+        return _turbo(jpeg.bare, width, height, limits, mode), True
+    except ValueError as error:
+        said = str(error)
+    if not jpeg.ended and BEFORE_END not in said:
+        raise DecodeError("truncated", f"the data ends before the picture does ({said})")
+    if "determine subsampling" in said:
+        return None, False
+    if not any(words in said for words in HARMLESS):
+        raise ValueError(said)
+    return _turbo(jpeg.bare, width, height, limits, mode, strict=False), "extraneous" not in said
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
@@ -181,24 +231,22 @@ def _check_webp(data: bytes, limits: Limits) -> None:
         raise DecodeError("too_many_pixels", f"{width}x{height}, over {limits.max_pixels}")
 
 
-def _turbo(data: bytes, width: int, height: int, limits: Limits) -> np.ndarray | None:
-    """An ordinary JPEG as RGB, at 1/1 to 1/8; None if its sampling of colour is one that TurboJPEG lacks.
-
-    What libjpeg warns of is an error, but for trifles.
-    """
+def _turbo(
+    data: bytes, width: int, height: int, limits: Limits, mode: str = "RGB", strict: bool = True
+) -> np.ndarray:
+    """A JPEG at 1/1 to 1/8, in one of TURBO's colours; ValueError for what libjpeg warns of if `strict`."""
     ratio = max(width, height) / limits.longest_side
     factor = prescale(ratio)
     height, width = -(-height // factor), -(-width // factor)
-    how = {"min_height": height, "min_width": width, "buffer": _buffer(height * width * 3)}
-    how["fastupsample"] = ratio / factor >= PLAIN_COLOUR
-    try:
-        return simplejpeg.decode_jpeg(data, **how)
-    except ValueError as error:
-        if "determine subsampling" in str(error):
-            return None
-        if not any(words in str(error) for words in HARMLESS):
-            raise
-        return simplejpeg.decode_jpeg(data, **how, strict=False)
+    return simplejpeg.decode_jpeg(
+        data,
+        TURBO[mode],
+        min_height=height,
+        min_width=width,
+        buffer=_buffer(height * width * len(mode)),
+        fastupsample=ratio / factor >= PLAIN_COLOUR,
+        strict=strict,
+    )
 
 
 def _buffer(size: int) -> bytearray | None:
@@ -208,20 +256,3 @@ def _buffer(size: int) -> bytearray | None:
     if not hasattr(_scratch, "memory"):
         _scratch.memory = bytearray(SCRATCH_BYTES)
     return _scratch.memory
-
-
-def _pillow(source: Image.Image, profile: ImageCms.ImageCmsProfile | None, limits: Limits) -> np.ndarray:
-    """Anything else as RGB: the first frame, its colours converted, transparency laid on white."""
-    if source.format in ("JPEG", "MPO"):
-        factor = prescale(max(source.size) / limits.longest_side)
-        source.draft(None, (-(-source.width // factor), -(-source.height // factor)))
-    source.load()
-    return np.array(to_srgb(source, profile))
-
-
-def _orientation(source: Image.Image) -> int:
-    try:
-        value = source.getexif().get(ORIENTATION, 1)
-    except Exception:  # broken EXIF says nothing about the picture itself, which may be fine
-        return 1
-    return value if isinstance(value, int) else 1

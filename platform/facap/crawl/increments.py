@@ -14,7 +14,7 @@ from facap.crawl.config import CrawlConfig
 from facap.schemas import IMAGES, OK, schema_version
 from facap.store import Stage, Store, stage_key
 
-VERSION = 2  # of what a crawl means; other versions' rows are not taken over
+VERSION = 3  # of what a crawl means; other versions' rows are not taken over
 VANISHED = "vanished"  # the status of a picture whose item is gone
 
 

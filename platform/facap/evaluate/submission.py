@@ -7,11 +7,14 @@ or
 
 Rankings are in the order of the dataset's file, one for each of its records, best picture first; `captions`
 may stand beside them. Vectors are compared by inner product, or by the best one where a candidate has k times
-a query's numbers. Files are untrusted: bounded, nothing is unpickled, every fault is a sentence.
+a query's numbers. Names that no list of the dataset has are an error, since passing over them would score a
+ranking that the model did not make. Files are untrusted: bounded, nothing is unpickled, every fault is a
+sentence.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,23 @@ from facap.schemas import METRICS, from_rows
 from facap.store import Store
 
 GALLERY, QUERIES = "gallery.parquet", "queries.parquet"
-Names = Mapping[tuple[str, str], str]  # (category, name) -> image_id
+EXAMPLES = 3  # of unknown names, in a message
+Key = tuple[str, str]  # category, name
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The dataset's lists of images: what those of the split are called, and what the others are."""
+
+    image_ids: dict[Key, str]  # of the split that is scored
+    known: set[Key]  # of every split; these are passed over
+
+
+def read_lists(store: Store, split: str) -> Lists:
+    """The lists of GALLERIES."""
+    rows = store.read("galleries", ["category", "name", "image_id", "split"]).to_pylist()
+    mine = {(row["category"], row["name"]): row["image_id"] for row in rows if row["split"] == split}
+    return Lists(mine, {(row["category"], row["name"]) for row in rows})
 
 
 def score(store: Store, config: SubmissionConfig, how: EvaluateConfig) -> pa.Table:
@@ -42,15 +61,13 @@ def score(store: Store, config: SubmissionConfig, how: EvaluateConfig) -> pa.Tab
             f"submission.folder should be a folder with the model's results, is '{config.folder}'"
         )
     questions = read_questions(store, how)
-    rows = store.read("galleries", ["category", "name", "image_id", "split"]).to_pylist()
-    split = how.split or "val"
-    names = {(row["category"], row["name"]): row["image_id"] for row in rows if row["split"] == split}
+    lists = read_lists(store, how.split or "val")
     most = config.max_file_mib << 20
     answer: Answer
     if (folder / QUERIES).exists():
-        answer = by_vectors(questions.queries, read_vectors(folder, questions.queries, names, most))
+        answer = by_vectors(questions.queries, read_vectors(folder, questions.queries, lists, most))
     else:
-        answer = by_rankings(questions.queries, read_rankings(folder, questions.queries, names, most))
+        answer = by_rankings(questions.queries, read_rankings(folder, questions.queries, lists, most))
     answers = [answer(task) for task in questions.tasks]
     found = evaluate(
         f"submission/{config.name}", questions.tasks, answers, how.bootstrap_samples, how.confidence, how.seed
@@ -62,15 +79,27 @@ def score(store: Store, config: SubmissionConfig, how: EvaluateConfig) -> pa.Tab
     return from_rows(found, METRICS)
 
 
-def read_vectors(folder: Path, queries: Sequence[Query], names: Names, max_bytes: int) -> Vectors:
+def read_vectors(folder: Path, queries: Sequence[Query], lists: Lists, max_bytes: int) -> Vectors:
     """The vectors of gallery.parquet and queries.parquet. Raises FormatError."""
     gallery = _table(folder / GALLERY, {"category", "image", "vector"}, max_bytes)
     asked = _table(folder / QUERIES, {"category", "place", "vector"}, max_bytes)
     of_image: dict[str, np.ndarray] = {}
-    keys = zip(gallery["category"].to_pylist(), gallery["image"].to_pylist(), strict=True)
+    keys = list(zip(gallery["category"].to_pylist(), gallery["image"].to_pylist(), strict=True))
     for key, vector in zip(keys, _vectors(gallery, GALLERY), strict=True):
-        if key in names:  # pictures of other splits do no harm
-            of_image[names[key]] = vector
+        if key in lists.image_ids:  # pictures of other splits do no harm
+            of_image[lists.image_ids[key]] = vector
+    asked_for = {query.category for query in queries}
+    listed = [key for key in lists.image_ids if key[0] in asked_for]
+    bare = sum(lists.image_ids[key] not in of_image for key in listed)
+    if bare:
+        unknown = [
+            f"{category} {name}"
+            for category, name in dict.fromkeys(keys)
+            if (category, name) not in lists.known
+        ]
+        _check_known(
+            GALLERY, unknown, len(keys), f"{bare} of the {len(listed)} listed have no vector", listed
+        )
     places = zip(asked["category"].to_pylist(), asked["place"].to_pylist(), strict=True)
     of_query = dict(zip(places, _vectors(asked, QUERIES), strict=True))
     lost = [query for query in queries if (query.category, query.place) not in of_query]
@@ -90,13 +119,15 @@ def read_vectors(folder: Path, queries: Sequence[Query], names: Names, max_bytes
 
 
 def read_rankings(
-    folder: Path, queries: Sequence[Query], names: Names, max_bytes: int
+    folder: Path, queries: Sequence[Query], lists: Lists, max_bytes: int
 ) -> dict[int, list[str]]:
     """Number of the query -> image_ids, best first, from rankings.<category>.json. Raises FormatError."""
     found: dict[int, list[str]] = {}
+    known = {name for _, name in lists.known}
     for category in sorted({query.category for query in queries}):
         path = folder / f"rankings.{category}.json"
         records = _json(path, max_bytes)
+        all_named: dict[str, None] = {}
         for number, query in enumerate(queries):
             if query.category != category:
                 continue
@@ -108,14 +139,29 @@ def read_rankings(
             record = records[query.place]
             if not isinstance(record, dict) or not isinstance(record.get("ranking"), list):
                 raise FormatError(f'{where}: should be {{"candidate": ..., "ranking": [...]}}')
-            if names.get((category, str(record.get("candidate")))) != query.reference_id:
+            if lists.image_ids.get((category, str(record.get("candidate")))) != query.reference_id:
                 raise FormatError(
                     f"{where}: candidate should be that of the dataset's record, is "
                     f"{str(record.get('candidate'))[:80]!r}"
                 )
-            listed = [(category, name) for name in record["ranking"] if isinstance(name, str)]
-            found[number] = [names[key] for key in listed if key in names]
+            ranking = [str(name) for name in record["ranking"]]
+            all_named |= dict.fromkeys(ranking)
+            keys = [(category, name) for name in ranking]
+            found[number] = [lists.image_ids[key] for key in keys if key in lists.image_ids]
+        unknown = [name for name in all_named if name not in known]
+        listed = [key for key in lists.image_ids if key[0] == category]
+        _check_known(path.name, unknown, len(all_named), "a ranking may name no others", listed)
     return found
+
+
+def _check_known(file: str, unknown: Sequence[str], total: int, trouble: str, listed: Sequence[Key]) -> None:
+    """Raises FormatError if there are names that no list of the dataset has."""
+    if unknown:
+        examples = ", ".join(repr(name[:80]) for name in unknown[:EXAMPLES])
+        raise FormatError(
+            f"{file}: {len(unknown)} of the {total} pictures that it names are in no list of the dataset, "
+            f"e.g. {examples}, and {trouble}; names should be as in the lists, such as {listed[0][1]!r}"
+        )
 
 
 def _table(path: Path, columns: set[str], max_bytes: int) -> pa.Table:
@@ -128,6 +174,9 @@ def _table(path: Path, columns: set[str], max_bytes: int) -> pa.Table:
         raise FormatError(
             f"{path.name} should have the columns {', '.join(sorted(columns))}, lacks {missing[0]}"
         )
+    for name in sorted(columns - {"vector"}):
+        if pa.types.is_nested(table[name].type):
+            raise FormatError(f"{path.name}: {name} should be a text or a number, is {table[name].type}")
     return table
 
 

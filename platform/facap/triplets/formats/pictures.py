@@ -22,7 +22,7 @@ from facap.triplets.formats.config import ImportConfig
 from facap.triplets.formats.entries import Part
 from facap.triplets.formats.names import CONTENT_HASH, item_id_of, product_id_of
 
-VERSION = 1
+VERSION = 2
 SOI, APP0, COM = b"\xff\xd8", b"\xff\xe0", b"\xff\xfe"
 PREFIX = b"facap:"  # of the comments that are ours
 
@@ -54,17 +54,44 @@ class Listed:
 
 def find(folder: Path, parts: Iterable[Part], candidates: Callable[[str, str], list[str]]) -> list[Listed]:
     """The images of all parts with their files; `candidates(name, category)`: where one may lie."""
-    found = []
+    found, files = [], _Files(folder)
     for part in parts:
         for name in part.images():
-            path, size = None, 0
-            for candidate in candidates(name, part.category):
-                file = folder / candidate
-                if file.is_file():
-                    path, size = candidate, file.stat().st_size
-                    break
+            paths = (files.path(candidate) for candidate in candidates(name, part.category))
+            path = next((path for path in paths if path is not None), None)
+            size = 0 if path is None else (folder / path).stat().st_size
             found.append(Listed(part.category, part.split, name, path, size))
     return found
+
+
+class _Files:
+    """The files below a folder. Cameras and Windows write endings in capitals, so .jpg finds .JPG too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listed: dict[str, dict[str, str]] = {}  # folder below -> name with a small ending -> name
+
+    def path(self, wanted: str) -> str | None:
+        """The path of the file `wanted`, as it is written, None if there is none."""
+        if (self._folder / wanted).is_file():
+            return wanted
+        below, slash, name = wanted.rpartition("/")
+        if below not in self._listed:
+            self._listed[below] = self._list(below)
+        actual = self._listed[below].get(_small_ending(name))
+        return None if actual is None else f"{below}{slash}{actual}"
+
+    def _list(self, below: str) -> dict[str, str]:
+        try:
+            entries = sorted((self._folder / below).iterdir())  # .jpg comes after .JPG and wins
+        except OSError:
+            return {}
+        return {_small_ending(entry.name): entry.name for entry in entries if entry.is_file()}
+
+
+def _small_ending(name: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return stem + dot + (ending.lower() if dot else ending)
 
 
 def run(
@@ -102,22 +129,14 @@ def image_ids(store: Store, listed: list[Listed]) -> dict[ImageKey, str | None]:
 def named(data: bytes, name: str) -> bytes:
     """The JPEG `data` with a comment that says `name`, behind its JFIF header; the pixels are untouched.
 
-    An earlier comment of ours is replaced, so a picture that was exported gets the same bytes again.
+    The decoder leaves no comment in, so a picture that was exported gets the same bytes again.
     """
     assert data.startswith(SOI), data[:4]
     at = len(SOI)
     if data[at : at + 2] == APP0:
-        at = _end(data, at)
-    rest = data[at:]
-    if rest.startswith(COM) and rest[4:].startswith(PREFIX):
-        rest = rest[_end(rest, 0) :]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     text = PREFIX + name.encode()
-    return data[:at] + COM + (len(text) + 2).to_bytes(2, "big") + text + rest
-
-
-def _end(data: bytes, at: int) -> int:
-    """Where the JPEG segment that begins at `at` ends."""
-    return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[:at] + COM + (len(text) + 2).to_bytes(2, "big") + text + data[at:]
 
 
 def _row(image: Listed, folder: Path, decoder: Decoder) -> dict[str, Any]:
