@@ -54,11 +54,15 @@ class Meter:
 def finish(
     name: str, stage: Stage, config: GenerationConfig, inputs: dict[str, str], rows_in: int, meter: Meter
 ) -> StageReport:
-    """Commits `stage` and says what it holds. Raises StageFailed above the config's max_failure_rate."""
+    """Commits `stage`, whose rows are to be `rows_in`, and says what it holds.
+
+    Raises StageFailed above the config's max_failure_rate, ContractError if rows were lost.
+    """
     counts = Counter(stage.read(["status"]).column("status").to_pylist())
     check_failures(name, dict(counts), config.max_failure_rate)
     usage = meter.usage()
-    stage.commit(config=config.model_dump(mode="json"), inputs=inputs, extra={"usage": usage})
+    settings = config.model_dump(mode="json")
+    stage.commit(config=settings, inputs=inputs, extra={"usage": usage}, expected=rows_in)
     return StageReport(
         stage=name,
         rows_in=rows_in,

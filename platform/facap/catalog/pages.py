@@ -73,7 +73,7 @@ def read_pages(
     statuses = Counter(stage.read(["status"]).column(0).to_pylist())
     judged = Counter({OK: sum(statuses[status] for status in NOT_FAILED)}) + statuses
     check_failures("pages", {k: n for k, n in judged.items() if k not in NOT_FAILED}, config.max_failed_pages)
-    return stage.commit(config.model_dump(mode="json"), inputs)
+    return stage.commit(config.model_dump(mode="json"), inputs, expected=total)
 
 
 def lines(store: Store) -> Iterator[Line]:
