@@ -163,6 +163,7 @@ class _Files:
             except FileExistsError:
                 return False
             return True
+        self.fs.create_dir(self.folder, recursive=True)
         if self.read(number) is not None:
             return False
         self.write(number, holder)
