@@ -420,3 +420,20 @@ def test_the_job_runs_without_ray_and_shows_its_settings(tmp_path: Path, store: 
     assert done.returncode == 0 and "1 of 1 places removed" in done.stdout, done.stderr
     assert old.key not in versions(store)
     assert issubclass(WorkspaceError, FacapError)
+
+
+def test_a_workspace_given_as_a_uri_is_cleaned_alike(tmp_path: Path):
+    store = Store((tmp_path / "workspace").as_uri())
+    assert not store.is_local
+    keys = [fingerprint(number) for number in range(3)]
+    for number, key in enumerate(keys):
+        stage = store.stage("pairs", PAIRS, key)
+        stage.write(from_rows([pair(f"r{number}")], PAIRS))
+        stage.commit({}, {}, expected=1)
+        grow_old(tmp_path / "workspace" / "pairs" / f"data-{key}", 30)
+    assert {path: told[:5] for path, told in told_by(store, REMOVE).items()} == {
+        f"pairs/data-{keys[0]}": "goes:",
+        f"pairs/data-{keys[1]}": "goes:",
+        f"pairs/data-{keys[2]}": "stays",
+    }
+    assert [path.name for path in (tmp_path / "workspace" / "pairs").glob("data-*")] == [f"data-{keys[2]}"]

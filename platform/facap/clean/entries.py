@@ -43,7 +43,8 @@ class Workspace:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.fs, self.base = FileSystem.from_uri(store.root)
+        self.fs, base = FileSystem.from_uri(store.root)
+        self.base = base.rstrip("/")
         self.is_local = isinstance(self.fs, pyarrow.fs.LocalFileSystem)
 
     def entries(self) -> list[Entry]:
