@@ -117,16 +117,19 @@ def test_a_receiver_that_hangs_does_not_keep_the_end_waiting():
     free.set()
 
 
-def test_where_the_records_are_gone_the_end_comes_after_a_few_tries():
+def test_where_the_records_are_gone_the_end_is_told_after_a_few_tries():
     def gone(first: int) -> list[Record]:
         raise RuntimeError("the actor died")
 
     said: list[str] = []
-    handing = Delivery("train.log", gone, lambda records: [], said.append)
+    ended: list[str] = []
+    handing = Delivery("MLflow", gone, lambda records: [], said.append)
     handing.start()
-    assert not handing.finish(60.0)
+    assert handing.finish(60.0, [partial(ended.append, "FAILED")])
+    assert ended == ["FAILED"]
     assert said == [
-        "train.log fails (RuntimeError: the actor died); training goes on, and what is missing follows"
+        "MLflow fails (RuntimeError: the actor died); training goes on, and what is missing follows",
+        "the last records for MLflow cannot be read (RuntimeError: the actor died)",
     ]
 
 

@@ -80,6 +80,9 @@ class Delivery:
                     self._tell(f"{self.to} refuses a record ({_short(error)}); it is left out")
                     self._calls.popleft()
                     tries = 0
+                elif tries >= TRIES and not self._calls and closing:  # what is left to do can be done
+                    self._tell(f"the last records for {self.to} cannot be read ({_short(error)})")
+                    self.since, tries = _nothing, 0
                 elif not self._tries_again(error, tries):
                     return
                 continue
@@ -96,14 +99,11 @@ class Delivery:
                 return
 
     def _tries_again(self, error: Exception, tries: int) -> bool:
-        """Says what happened, once, and pauses; False where it is no use or too late."""
+        """Says what happened, once, and pauses; False where it is too late."""
         if tries == 1:
             self._tell(f"{self.to} fails ({_short(error)}); training goes on, and what is missing follows")
-        closing = self._closing.is_set()
-        if closing and tries >= TRIES and not self._calls:  # where the records come from is gone
-            return False
         pause = min(LONGEST_S, 2.0 ** min(tries - 1, 10))
-        if closing:
+        if self._closing.is_set():
             time.sleep(max(0.0, min(pause, self._until - time.monotonic())))
         else:
             self._closing.wait(pause)
@@ -112,6 +112,10 @@ class Delivery:
     def _tell(self, text: str) -> None:
         with suppress(OSError, ValueError):  # a screen that was closed must not end this
             self.say(text)
+
+
+def _nothing(first: int) -> list[Record]:
+    return []
 
 
 def _short(error: Exception) -> str:
