@@ -215,7 +215,7 @@ def test_an_evaluation_that_loses_rows_is_not_committed(
         return write(stage, table.slice(1) if stage.schema is schema else table)
 
     monkeypatch.setattr(Stage, "write", one_short)
-    again = EvaluateConfig(bootstrap_samples=20, num_workers=1, whole_catalogue=False, seed=len(name))
+    again = EvaluateConfig(bootstrap_samples=100, num_workers=1, whole_catalogue=False, seed=len(name))
     with pytest.raises(ContractError, match=f"{name.upper()}: .* rows are expected .* Rows were lost"):
         evaluation.run(store, again, Progress("evaluate"))
     assert store.require(name) == before
