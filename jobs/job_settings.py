@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from facap.annotate.config import CaptionConfig, ModifyConfig
 from facap.catalog.config import CatalogConfig
+from facap.clean.config import CleanConfig
 from facap.config import parse
 from facap.crawl.config import LOCAL_SERVER, CrawlConfig
 from facap.evaluate.config import CompareConfig, EvaluateConfig, SubmissionConfig
@@ -61,6 +62,7 @@ class Settings(BaseModel):
     serve: ServeConfig = Field(ServeConfig(), description="the search service")
     study: StudyConfig = Field(StudyConfig(), description="variants of the model compared; no stage")
     imports: ImportConfig = Field(ImportConfig(), description="a published dataset -> TRIPLETS")
+    clean: CleanConfig = Field(CleanConfig(), description="what of the workspace may be removed; no stage")
     exports: ExportConfig = Field(ExportConfig(), description="TRIPLETS -> a published layout")
 
 

@@ -7,6 +7,7 @@ FacapError
 ├── FormatError        a file or folder is not of the layout that it should be
 ├── WorkspaceError     the workspace cannot be read or written
 ├── StageFailed        a stage ended above its failure threshold, or produced nothing
+├── StageBusy          another run makes the same version of a dataset or artefact
 ├── ModelMissing       a model folder or registry version cannot be found
 └── ResourceError      not enough memory or disk, or a port is taken
 """
@@ -38,6 +39,10 @@ class WorkspaceError(FacapError):
 
 class StageFailed(FacapError):
     """A stage ended above its failure threshold, or produced nothing."""
+
+
+class StageBusy(FacapError):
+    """Another run makes the same version; the message says which process, where, and since when."""
 
 
 class ModelMissing(FacapError):

@@ -10,10 +10,14 @@ inputs. So an equal key means nothing to do, and a killed stage goes on where it
     >>> if not stage.finished():
     ...     todo = [row for row in rows if row["reference_id"] not in stage.done("reference_id")]
     ...     stage.write(from_rows(todo, PAIRS))          # one part, there whole or not at all
-    ...     stage.commit(config=config.model_dump(), inputs={"captions": store.fingerprint("captions")})
+    ...     inputs = {"captions": store.fingerprint("captions")}
+    ...     stage.commit(config.model_dump(), inputs, expected=len(rows))
 
 Rows that failed go to parts of their own, which opening the stage anew drops: a resumed stage
 tries them again. After the commit they are final.
+
+One driver makes a version at a time: opening one that is not finished takes its lease (see facap.lease),
+which ends with the commit, or when the stage is forgotten, as after an error.
 """
 
 import hashlib
@@ -36,6 +40,7 @@ import pyarrow.parquet as pq
 
 import facap
 from facap.errors import ContractError, DatasetMissing, WorkspaceError
+from facap.lease import Lease, take
 from facap.schemas import OK, conform, dataset_name, key_columns, schema_version
 
 KEY_LENGTH = 12  # hex digits of a version's key; enough for thousands of versions a workspace
@@ -174,15 +179,31 @@ class Store:
         return pq.ParquetFile(path, filesystem=self._fs).read(columns=columns)
 
     def stage(self, name: str, schema: pa.Schema | None, key: str) -> "Stage":
-        """The version `key` of `name`, finished or to be made; failed rows of a killed run are dropped."""
+        """The version `key` of `name`, finished or to be made; failed rows of a killed run are dropped.
+
+        One that is to be made is this process's from here to the commit; StageBusy if another makes it.
+        """
         stage = Stage(self, name, schema, key)
         if not stage.finished():
-            stage.drop_failed()
+            stage.lease = self.lease(name, key)
+            if stage.finished():  # by the driver that had the lease until now
+                stage.lease.release()
+            else:
+                stage.drop_failed()
         return stage
+
+    def lease(self, name: str, key: str) -> Lease:
+        """The lease of the version `key` of `name`; StageBusy if another process holds it."""
+        return take(self._fs, f"{self._base}/{name}", self.path(name), key)
 
 
 class Stage:
-    """One version of a dataset or artefact in the making. Picklable, so that workers write parts."""
+    """One version of a dataset or artefact in the making. Picklable, so that workers write parts.
+
+    Its driver has the lease, workers have none: they only write parts of their own.
+    """
+
+    lease: Lease | None = None
 
     def __init__(self, store: Store, name: str, schema: pa.Schema | None, key: str) -> None:
         self.store, self.name, self.schema, self.key = store, name, schema, key
@@ -211,9 +232,17 @@ class Stage:
         names = [info.base_name for info in self.store._fs.get_file_info(selector)]
         return sorted(n for n in names if n.endswith(".parquet") and n.startswith(prefix))
 
+    def check_lease(self) -> None:
+        """Raises StageBusy if another driver has taken this version over; nothing is deleted then."""
+        if self.lease is not None:
+            self.lease.check()
+
     def drop_failed(self) -> None:
         """Removes the parts of failed rows, so that they are tried again."""
-        for name in self.parts("failed-"):
+        failed = self.parts("failed-")
+        if failed:
+            self.check_lease()
+        for name in failed:
             self.store._fs.delete_file(f"{self._dir}/{name}")
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
@@ -256,6 +285,7 @@ class Stage:
     def replace(self, part: str, table: pa.Table) -> None:
         """Writes `table` in the place of the part named `part`, atomically."""
         assert self.schema is not None
+        self.check_lease()
         self._put(f"{self._dir}/{part}", conform(table, self.schema))
 
     def drop_repeated(self) -> tuple[list[str], Counter]:
@@ -265,6 +295,7 @@ class Stage:
         run may write rows that the next run has taken up.
         """
         assert self.schema is not None
+        self.check_lease()
         keys = key_columns(self.schema)
         told = [*keys, "status"] if "status" in self.schema.names else keys
         seen: set[tuple] = set()
@@ -278,6 +309,7 @@ class Stage:
                 seen.add(key)
             counts.update(_statuses(rows.filter(pa.array(first))))
             if not any(first):
+                self.check_lease()
                 self.store._fs.delete_file(f"{self._dir}/{part}")
                 continue
             kept.append(part)
@@ -313,16 +345,17 @@ class Stage:
         inputs: dict[str, str],
         files: Iterable[str] | None = None,
         extra: dict[str, Any] | None = None,
+        expected: int | None = None,
     ) -> Manifest:
         """Makes this version the finished one by writing manifest.json last.
 
         `files`: for an artefact, the paths of its files below `folder`; for a dataset, left out.
+        `expected`: for a dataset, the rows that it has to have by what went in; ContractError otherwise.
         """
         counts: Counter = Counter()
         if self.schema is not None:
             names, counts = self.drop_repeated()  # and not what such a worker writes from here on
-            if not counts:
-                raise ContractError(f"{dataset_name(self.schema)}: refusing to commit a dataset of no rows")
+            self._check_rows(counts.total(), expected)
         else:
             names = sorted(files or [])
         manifest = Manifest(
@@ -345,8 +378,23 @@ class Stage:
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         with self.store._fs.open_output_stream(temporary) as out:
             out.write(json.dumps(asdict(manifest), indent=1, default=str).encode())
+        self.check_lease()
         self.store._fs.move(temporary, path)
+        if self.lease is not None:
+            self.lease.release()
         return manifest
+
+    def _check_rows(self, seen: int, expected: int | None) -> None:
+        assert self.schema is not None
+        name = dataset_name(self.schema)
+        if not seen:
+            raise ContractError(f"{name}: refusing to commit a dataset of no rows")
+        if expected is None or seen == expected:
+            return
+        told = f"{name}: {expected:,} rows are expected by what went in, {seen:,} are there: not committed"
+        if seen < expected:
+            raise ContractError(f"{told}. Rows were lost: run again, which makes only those that are missing")
+        raise ContractError(f"{told}. Remove {self.folder} and run again, which makes all of them")
 
 
 def _statuses(table: pa.Table) -> Counter:

@@ -14,6 +14,7 @@ FACAP = ROOT / "platform" / "facap"
 CORE = {
     "schemas",
     "store",
+    "lease",
     "config",
     "environment",
     "errors",

@@ -13,16 +13,16 @@ import pytest
 
 from facap.catalog.drawing import render, sample_view
 from facap.catalog.garments import sample_garment, sample_variant
-from facap.errors import ModelMissing, StageFailed
+from facap.errors import ContractError, ModelMissing, StageFailed
 from facap.evaluate import pipeline as evaluation
 from facap.evaluate.compare import SHOWN, Compared, compare, difference_table
 from facap.evaluate.config import EvaluateConfig
 from facap.evaluate.metrics import metric_names
 from facap.evaluate.report import retrieval_tables
 from facap.progress import Progress
-from facap.schemas import CAPTIONS, IMAGES, METRICS, PAIRS, TRIPLETS, conform, from_rows
+from facap.schemas import CAPTIONS, IMAGES, METRICS, PAIRS, RANKS, TRIPLETS, conform, from_rows
 from facap.splits import split_of
-from facap.store import Store
+from facap.store import Stage, Store
 from facap.tracking import open_client
 from facap.triplets import pipeline as mining
 from facap.triplets.config import PairsConfig
@@ -203,6 +203,22 @@ def test_evaluation_scores_model_and_baselines(store: Store, pairs: list[dict]) 
     assert run.info.run_name == "evaluate"
     assert run.data.metrics["recall_at_10"] == rows["fashionblip2", "all", "recall@10"]["value"]
     assert "baseline/sum/top/recall_product_at_10" in run.data.metrics
+
+
+@pytest.mark.parametrize(("schema", "name"), [(RANKS, "ranks"), (METRICS, "metrics")])
+def test_an_evaluation_that_loses_rows_is_not_committed(
+    store: Store, schema: pa.Schema, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, before = Stage.write, store.require(name)
+
+    def one_short(stage: Stage, table: pa.Table) -> Counter:
+        return write(stage, table.slice(1) if stage.schema is schema else table)
+
+    monkeypatch.setattr(Stage, "write", one_short)
+    again = EvaluateConfig(bootstrap_samples=100, num_workers=1, whole_catalogue=False, seed=len(name))
+    with pytest.raises(ContractError, match=f"{name.upper()}: .* rows are expected .* Rows were lost"):
+        evaluation.run(store, again, Progress("evaluate"))
+    assert store.require(name) == before
 
 
 def test_two_models_are_compared_query_by_query(store: Store, pairs: list[dict], tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The workspace store: atomic parts, the manifest last, failed rows tried again, equal keys reused."""
 
-import json
 import os
 import pickle
 import subprocess
@@ -41,10 +40,14 @@ def ids(store: Store, name: str = "captions") -> list[str]:
     return sorted(store.read(name, ["image_id"]).column(0).to_pylist())
 
 
-def test_nothing_is_made_before_the_first_write(store: Store):
+def test_nothing_but_a_lease_is_made_before_the_first_write(store: Store):
     assert store.manifest("pairs") is None
-    assert store.stage("pairs", PAIRS, "k1").finished() is None
     assert not Path(store.root).exists()
+    stage = store.stage("pairs", PAIRS, "k1")
+    assert stage.finished() is None
+    assert [path.name for path in Path(store.root, "pairs").iterdir()] == ["lease-k1-1.json"]
+    del stage
+    assert list(Path(store.root, "pairs").iterdir()) == []
     with pytest.raises(DatasetMissing, match=r"PAIRS is not in .*; run the job that makes it first"):
         store.read("pairs")
 
@@ -250,7 +253,8 @@ def test_a_writer_killed_at_any_moment_leaves_whole_parts_only(store: Store):
         assert len(done) >= 200 * (stop_after + 1)
         assert len(done) == stage.read(["reference_id"]).num_rows
         assert len(done) % 200 == 0
-    assert json.loads(json.dumps(stage.commit({}, {}).counts)) == {"ok": len(done)}
+        del stage  # and the lease, which the next writer has to get
+    assert store.stage("pairs", PAIRS, "k1").commit({}, {}, expected=len(done)).counts == {"ok": len(done)}
 
 
 def test_what_a_worker_writes_after_the_commit_began_is_not_part_of_it(

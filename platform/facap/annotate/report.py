@@ -56,13 +56,15 @@ class Meter:
 def finish(
     name: str, stage: Stage, config: GenerationConfig, inputs: dict[str, str], rows_in: int, meter: Meter
 ) -> StageReport:
-    """Commits `stage` and says what it holds. Raises StageFailed above the config's max_failure_rate."""
+    """Commits `stage`, whose rows are to be `rows_in`, and says what it holds.
+
+    Raises StageFailed above the config's max_failure_rate, ContractError if rows were lost.
+    """
     counts = stage.statuses()
     check_failures(name, counts, config.max_failure_rate, stage=stage)
     usage = meter.usage()
-    stage.commit(
-        config=config.model_dump(mode="json"), inputs=inputs, extra={"usage": usage, "model": label(config)}
-    )
+    extra = {"usage": usage, "model": label(config)}
+    stage.commit(config.model_dump(mode="json"), inputs, extra=extra, expected=rows_in)
     return StageReport(
         stage=name,
         rows_in=rows_in,

@@ -72,7 +72,7 @@ def read_pages(
         progress.update(statuses.total(), total, "pages read")
         _check(stage, statuses, config, total)
     _check(stage, statuses, config)
-    return stage.commit(config.model_dump(mode="json"), inputs)
+    return stage.commit(config.model_dump(mode="json"), inputs, expected=total)
 
 
 def _check(stage: Stage, statuses: Counter, config: CatalogConfig, total: int | None = None) -> None:

@@ -87,7 +87,8 @@ def _make(
         UNMAPPED: items.unmapped.total(),
         "unmapped_names": dict(items.unmapped.most_common(UNMAPPED_SHOWN)),
     }
-    manifest = stage.commit(config.model_dump(mode="json"), inputs, extra=extra)
+    wanted = items.lines - items.repeated - items.failures.total()
+    manifest = stage.commit(config.model_dump(mode="json"), inputs, extra=extra, expected=wanted)
     for reason, example in items.examples.items():
         progress.say(f"{items.failures[reason]:,} {reason}, e.g. {example}")
     if items.unmapped:

@@ -57,12 +57,12 @@ def run(store: Store, config: CrawlConfig, progress: Progress) -> StageReport:
     limit(stage.statuses())
     _, counts = stage.drop_repeated()
     num_vanished = counts.pop(VANISHED, 0)
-    assert counts.total() == items.num_rows, f"{items.num_rows} items in, {counts.total()} rows out"
     if not counts[OK]:
         raise StageFailed(_nothing_crawled(stage, counts))
     check_failures("crawl", counts, config.max_failure_rate, stage=stage)
     extra = {"duplicates": mark_duplicates(stage, config.near_duplicates), VANISHED: num_vanished}
-    manifest = stage.commit(config.model_dump(mode="json"), inputs, extra=extra)
+    rows = items.num_rows + num_vanished
+    manifest = stage.commit(config.model_dump(mode="json"), inputs, extra=extra, expected=rows)
     return _report(manifest, seconds=time.monotonic() - started)
 
 

@@ -123,8 +123,32 @@ def embed(store: Store, name: str, model: Model, workers: Workers, progress: Pro
         )
     if set(wanted) - stage.done("image_id"):
         _embed(store, stage, model, workers, len(wanted), progress)
-    lost = len(set(wanted) - stage.done("image_id"))
-    return stage.commit(config={}, inputs=inputs, extra={UNDECODABLE: lost})
+    lost = undecodable(store, set(wanted) - stage.done("image_id"))
+    extra = {UNDECODABLE: len(lost)}
+    return stage.commit(config={}, inputs=inputs, extra=extra, expected=len(wanted) - len(lost))
+
+
+def undecodable(store: Store, image_ids: set[str]) -> set[str]:
+    """Those of some kept pictures of IMAGES that cannot be decoded; it ends with the first that can.
+
+    One that can and yet has no row was lost, and with it the stage: there is no need to look at the others.
+    """
+    from facap.model.preprocess import decode
+
+    wanted, found = pa.array(sorted(image_ids), pa.string()), set[str]()
+    for file in store.require("images").files if image_ids else []:
+        ids = store.read_file("images", file, ["image_id"]).column("image_id")
+        if not pc.any(pc.is_in(ids, value_set=wanted)).as_py():
+            continue
+        images = kept(store.read_file("images", file, ["image_id", "status", "duplicate_of", "bytes"]))
+        for row in images.filter(pc.is_in(images.column("image_id"), value_set=wanted)).to_pylist():
+            try:
+                decode(row["bytes"])
+            except OSError:
+                found.add(row["image_id"])
+            else:
+                return found
+    return found
 
 
 def require_all(manifest: Manifest, stage: str) -> None:

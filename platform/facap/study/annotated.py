@@ -122,4 +122,4 @@ def _put(store: Store, name: str, table: pa.Table, schema: pa.Schema) -> None:
     if not stage.finished():
         for start in range(0, len(table), 1000):
             stage.write(conform(table.slice(start, 1000), schema))
-        stage.commit(config={}, inputs={})
+        stage.commit(config={}, inputs={}, expected=len(table))

@@ -56,7 +56,7 @@ def make(folder: str, families: int, seed: int, texts: Texts = "fine") -> Store:
         assert stage.schema is not None
         for start in range(0, len(made), 500):
             stage.write(from_rows(made[start : start + 500], stage.schema))
-        stage.commit(config={}, inputs={})
+        stage.commit(config={}, inputs={}, expected=len(made))
     return store
 
 

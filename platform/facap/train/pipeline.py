@@ -52,6 +52,10 @@ def run(store: Store, config: TrainConfig, progress: Progress) -> StageReport:
         if summary is None:
             train(store, stage, config, inputs, progress)
             summary = read_summary(stage)
+        else:  # killed when the training was done
+            from facap.train.tracking import finish_run
+
+            finish_run(store, config.mlflow_uri, summary["mlflow_run_id"], progress)
         if summary is None:
             raise StageFailed(
                 f"train: the run '{run_name(key)}' ended without writing {stage.folder}; remove "
@@ -90,7 +94,7 @@ def train(
     from facap.train.feed import training_data
     from facap.train.loop import train_rank
     from facap.train.samples import Sheets
-    from facap.train.tracking import Follower, TrainLog, open_run, system_metrics
+    from facap.train.tracking import Follower, TrainLog, first_cause, open_run, system_metrics
 
     image_px = base_image_px(config.model.base)
     left_out = chosen.left_out(store, config)
@@ -142,20 +146,16 @@ def train(
         dataset_config=DataConfig(datasets_to_split=[]),
     )
     log_file = Path(store.path("logs", "train.log")) if store.is_local else None
-    status = "FAILED"
     try:
         with (
             Follower(actor, progress, log_file, client, run_id, Sheets(store)),
             system_metrics(store, config.mlflow_uri, run_id),
         ):
             trainer.fit()
-        status = "FINISHED"
     except TrainingFailedError as error:
         raise StageFailed(
             f"train: a worker failed: {first_cause(error)}; see {log_file} and Ray's logs"
         ) from error
-    finally:
-        client.set_terminated(run_id, status=status)
 
 
 def base_image_px(base: str) -> int:
@@ -163,12 +163,6 @@ def base_image_px(base: str) -> int:
     from transformers import AutoConfig
 
     return int(AutoConfig.from_pretrained(resolve(base)).vision_config.image_size)
-
-
-def first_cause(error: BaseException) -> str:
-    """The last line that says what went wrong, from Ray Train's nested messages."""
-    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _folder(stage: Stage) -> tuple[Any, str]:

@@ -95,7 +95,8 @@ def run(store: Store, config: PairsConfig, progress: Progress) -> StageReport:
         "failures": dict(failures),
         "splits": dict(Counter(pair.split for pair in pairs)),
     }
-    manifest = stage.commit(config=config.model_dump(mode="json"), inputs=inputs, extra=extra)
+    settings = config.model_dump(mode="json")
+    manifest = stage.commit(config=settings, inputs=inputs, extra=extra, expected=len(pairs))
     return _report(manifest, seconds=time.monotonic() - started, reused=False)
 
 

@@ -87,13 +87,20 @@ def _ask(store: Store, config: VerifyConfig, asked: dict[str, set[str]], progres
                 judged = answers.map_batches(_Judge(origin), batch_format="pyarrow", batch_size=None)
                 limit = failure_limit("verify", stage, config, len(questions), rounds_left=0)
                 write_rows(judged, stage, len(questions), progress, config.engine.rows_per_part, limit)
-        finish("verify", stage, config, inputs, len(questions), meter)
+        finish("verify", stage, config, inputs, _about_kept(store, questions), meter)
     texts: Texts = {}
     for row in store.read("answers", ["image_id", "attribute", "answer", "status"]).to_pylist():
         if row["status"] == OK:
             texts.setdefault(row["image_id"], {})[row["attribute"]] = row["answer"]
     # A picture of which one answer is missing cannot be judged fairly; of some nothing had to be asked.
     return {image: texts.get(image, {}) for image in asked if len(texts.get(image, {})) == len(asked[image])}
+
+
+def _about_kept(store: Store, questions: list[tuple[str, str]]) -> int:
+    """How many of the questions are about a picture that IMAGES has; about others none can be put."""
+    images = kept(store.read("images", ["image_id", "status", "duplicate_of"]))
+    there = set(images.column("image_id").to_pylist())
+    return sum(image in there for image, _ in questions)
 
 
 _ASKED = ("image_id", "category", "attribute")

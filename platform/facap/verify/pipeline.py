@@ -67,6 +67,7 @@ def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
         config=config.model_dump(mode="json"),
         inputs=inputs,
         extra={"rows_in": triplets.num_rows} | _sums(table),
+        expected=triplets.num_rows,
     )
     return _report(manifest, time.monotonic() - started, reused=False)
 

@@ -116,7 +116,8 @@ def run(
             progress.update(len(listed) - len(todo) + start + len(batch), len(listed))
             limit(counts)
     check_failures("import", stage.statuses(), config.max_failure_rate, stage=stage)
-    return stage.commit(config.model_dump(mode="json"), inputs)
+    rows = len({item_id_of(image.name, image.category, image.split) for image in listed})
+    return stage.commit(config.model_dump(mode="json"), inputs, expected=rows)
 
 
 def image_ids(store: Store, listed: list[Listed]) -> dict[ImageKey, str | None]:

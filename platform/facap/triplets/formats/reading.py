@@ -203,4 +203,4 @@ def _fill(
     keys = key_columns(DATASETS[name])
     if stage.read(keys).group_by(keys).aggregate([]).num_rows != written:
         raise FormatError(f"{name.upper()}: two rows agree in {', '.join(keys)}; each may be there once")
-    return stage.commit(config.model_dump(mode="json"), inputs)
+    return stage.commit(config.model_dump(mode="json"), inputs, expected=written)

@@ -1,0 +1,1 @@
+"""What nothing in a workspace refers to: found, told apart from what something does, and removed."""
