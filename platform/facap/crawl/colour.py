@@ -65,7 +65,7 @@ def to_srgb(source: Image.Image, raw: bytes | None) -> Image.Image:
     found = conversion(raw, colours.mode)
     rgb = colours if colours.mode == "RGB" else colours.convert("RGB")
     if found is not None:
-        rgb = ImageCms.applyTransform(rgb if found.input_mode == "RGB" else colours, found)
+        rgb = ImageCms.applyTransform(rgb if found.input_mode == "RGB" else colours, found) or rgb
     if alpha is None:
         return rgb
     rgb.putalpha(alpha)
@@ -78,7 +78,7 @@ def _apart(source: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         grey = np.asarray(source).astype(np.int64) >> 8
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)), None
     if source.mode in ("RGBA", "LA", "PA") or "transparency" in source.info:
-        grey = source.mode in ("LA", "L")
-        apart = source.convert("LA" if grey else "RGBA")
-        return apart.convert("L" if grey else "RGB"), apart.getchannel("A")
+        without, within = ("L", "LA") if source.mode in ("L", "LA") else ("RGB", "RGBA")
+        apart = source.convert(within)
+        return apart.convert(without), apart.getchannel("A")
     return (source if source.mode in SPACES else source.convert("RGB")), None

@@ -86,11 +86,12 @@ def take_apart(data: bytes) -> Jpeg:
     at, scans, ended = len(START), 0, False
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, at)
-        kind = data[marker.end() - 1] if marker else SOI
+        if marker is None:
+            break
+        start, kind = marker.start(), data[marker.end() - 1]
         if kind in (SOI, EOI):
             ended = kind == EOI
             break
-        start = marker.start()
         at = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
         if at > len(data) or at < start + 4:
             break
