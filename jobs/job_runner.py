@@ -54,7 +54,7 @@ def run_jobs(
     """
 
     def work(store: Store, settings: Settings, out: TextIO) -> None:
-        with ray_session(settings, out) if engines else contextlib.nullcontext():
+        with ray_session(out) if engines else contextlib.nullcontext():
             reports = []
             for number, (stage, job) in enumerate(jobs.items(), 1):
                 print(f"[{number}/{len(jobs)}] {stage}: {_headline(job)}", file=out)
@@ -177,7 +177,7 @@ def noise_to_file(store: Store) -> Iterator[tuple[TextIO, TextIO]]:
 
 
 @contextlib.contextmanager
-def ray_session(settings: Settings, out: TextIO) -> Iterator[None]:
+def ray_session(out: TextIO) -> Iterator[None]:
     """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine until the block ends."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ parts write to this process's output
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # 30 s is not enough on a busy machine
@@ -188,7 +188,7 @@ def ray_session(settings: Settings, out: TextIO) -> Iterator[None]:
         ray.init(
             log_to_driver=False,
             logging_level=logging.WARNING,
-            runtime_env={"env_vars": of_workers(variables(asks_hub(settings)))},
+            runtime_env={"env_vars": of_workers()},
         )
         where = "the cluster at " + os.environ["RAY_ADDRESS"]
     else:

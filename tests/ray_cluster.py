@@ -48,10 +48,9 @@ class Cluster:
         """Where the token lies."""
         return self.folder / "token"
 
-    def shell(self, with_token: bool = True, **changes: str) -> dict[str, str]:
+    def shell(self, **changes: str) -> dict[str, str]:
         """The environment in which a job is submitted."""
-        token = {"RAY_AUTH_TOKEN_PATH": str(self.token_file)} if with_token else {}
-        return environment(self.checkout, **token, **changes)
+        return environment(self.checkout, RAY_AUTH_TOKEN_PATH=str(self.token_file), **changes)
 
     def add_node(self, address: str, num_cpus: int) -> None:
         """Starts a node and waits until it has joined."""
@@ -99,20 +98,15 @@ class Cluster:
 
 def kill(process: subprocess.Popen) -> None:
     """SIGKILL to a process and all that it started."""
-    family = [process_of(process.pid)] if process.poll() is None else []
-    family = [member for one in family if one for member in (one, *one.children(recursive=True))]
+    family: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        head = psutil.Process(process.pid)
+        family = [head, *head.children(recursive=True)]
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(family, timeout=PATIENCE_S)
     process.wait(timeout=PATIENCE_S)
-
-
-def process_of(pid: int) -> psutil.Process | None:
-    """The process, if it still is there."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid)
-    return None
 
 
 @contextlib.contextmanager

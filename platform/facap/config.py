@@ -147,8 +147,9 @@ def _without_empty_sections(model: type[BaseModel], given: dict[str, Any]) -> di
         section = forms.section(field.annotation) if field is not None else None
         if section is not None and value is None:
             continue
-        inner = section is not None and isinstance(value, dict)
-        kept[name] = _without_empty_sections(section, value) if inner else value
+        if section is not None and isinstance(value, dict):
+            value = _without_empty_sections(section, value)
+        kept[name] = value
     return kept
 
 

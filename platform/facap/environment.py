@@ -33,9 +33,9 @@ def set_here(wanted: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
-def of_workers(wanted: Mapping[str, str]) -> dict[str, str]:
-    """`wanted` as they are set here, for the job's workers on a cluster."""
-    return unnamed({name: os.environ.get(name, value) for name, value in wanted.items()})
+def of_workers() -> dict[str, str]:
+    """Those of them that are set here, for the job's workers on a cluster."""
+    return unnamed({name: os.environ[name] for name in variables(hub=False) if name in os.environ})
 
 
 def unnamed(wanted: Mapping[str, str]) -> dict[str, str]:

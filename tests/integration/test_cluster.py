@@ -140,7 +140,7 @@ from jobs.job_settings import load_settings
 from facap.environment import set_here, variables
 settings = load_settings([], "job", "")
 set_here(variables(hub=False))
-with ray_session(settings, sys.stdout):
+with ray_session(sys.stdout):
     import ray
     wanted = engine.unnamed(engine.environment(settings.caption))
     ray.init(runtime_env={"env_vars": wanted}, ignore_reinit_error=True)  # as ray.data.llm does

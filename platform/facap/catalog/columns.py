@@ -50,7 +50,8 @@ class Columns:
         }
         values = [_first(line, there["url"]), *(line[column] for column in there["more_urls"])]
         urls = [url for value in values for url in addresses(value)]
-        for url in list(dict.fromkeys(urls)) or [None]:
+        found: list[str | None] = [*dict.fromkeys(urls)]
+        for url in found or [None]:
             yield {**row, "url": url}
 
     def missing(self, seen: Iterable[str]) -> str:

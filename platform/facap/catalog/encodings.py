@@ -10,7 +10,7 @@ wrong in one row costs that row.
 
 import codecs
 import io
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from facap.catalog.peeked import Peeked, pieces_of
 
@@ -40,8 +40,9 @@ def encoding_of(head: bytes) -> tuple[str, int]:
     for mark, name in MARKS:
         if head.startswith(mark):
             return name, len(mark)
-    zeros = [byte == 0 for byte in head[:LONGEST_MARK]]  # two ASCII letters in UTF-16 show themselves
-    return {(True, False) * 2: "utf-16-be", (False, True) * 2: "utf-16-le"}.get(tuple(zeros), ""), 0
+    zeros = tuple(byte == 0 for byte in head[:LONGEST_MARK])  # two ASCII letters in UTF-16 show themselves
+    unmarked: dict[tuple[bool, ...], str] = {(True, False) * 2: "utf-16-be", (False, True) * 2: "utf-16-le"}
+    return unmarked.get(zeros, ""), 0
 
 
 def text_of(file: BinaryIO) -> io.TextIOWrapper:
@@ -49,7 +50,7 @@ def text_of(file: BinaryIO) -> io.TextIOWrapper:
     source = Peeked(pieces_of(file))
     name, mark = encoding_of(source.head(LONGEST_MARK))
     source.read1(mark)
-    return io.TextIOWrapper(source, encoding=name or "utf-8", errors=HALVES, newline="")
+    return io.TextIOWrapper(cast(BinaryIO, source), encoding=name or "utf-8", errors=HALVES, newline="")
 
 
 def as_utf8(head: bytes) -> bytes:

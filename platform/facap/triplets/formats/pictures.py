@@ -116,8 +116,8 @@ def run(
             progress.update(len(listed) - len(todo) + start + len(batch), len(listed))
             limit(counts)
     check_failures("import", stage.statuses(), config.max_failure_rate, stage=stage)
-    rows = len({item_id_of(image.name, image.category, image.split) for image in listed})
-    return stage.commit(config.model_dump(mode="json"), inputs, expected=rows)
+    expected = len({item_id_of(image.name, image.category, image.split) for image in listed})
+    return stage.commit(config.model_dump(mode="json"), inputs, expected=expected)
 
 
 def image_ids(store: Store, listed: list[Listed]) -> dict[ImageKey, str | None]:
