@@ -56,7 +56,7 @@ def judge(entries: Iterable[Entry], facts: Facts, texts: Callable[[Entry], str])
     kept = {(entry.name, entry.key) for entry in stay}
     verdicts = []
     for entry in entries:
-        why = stay.get(entry) if entry.kind == "version" else _other_stays(entry, facts, kept)
+        why = stay.get(entry, "") if entry.kind == "version" else _other_stays(entry, facts, kept)
         verdicts.append(Verdict(entry, True, why) if why else Verdict(entry, False, _may_go(entry, facts)))
     return verdicts
 
