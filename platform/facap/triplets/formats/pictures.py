@@ -87,8 +87,8 @@ def run(
             progress.update(len(listed) - len(todo) + start + len(batch), len(listed))
     counts = Counter(stage.read(["status"]).column(0).to_pylist())
     check_failures("import", dict(counts), config.max_failure_rate)
-    rows = len({item_id_of(image.name, image.category, image.split) for image in listed})
-    return stage.commit(config.model_dump(mode="json"), inputs, expected=rows)
+    wanted = {item_id_of(image.name, image.category, image.split) for image in listed}
+    return stage.commit(config.model_dump(mode="json"), inputs, expected=len(wanted))
 
 
 def image_ids(store: Store, listed: list[Listed]) -> dict[ImageKey, str | None]:
