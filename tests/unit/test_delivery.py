@@ -133,6 +133,16 @@ def test_where_the_records_are_gone_the_end_is_told_after_a_few_tries():
     ]
 
 
+def test_no_records_make_no_calls_and_an_end_with_nothing_left_comes_at_once():
+    records, sizes = numbered(3), list[int]()
+    handing = Delivery(
+        "train.log", lambda first: records[first:], lambda some: [partial(sizes.append, len(some))], print
+    )
+    handing.start()
+    assert handing.finish(60.0)
+    assert sizes == [3]
+
+
 def test_a_closed_screen_does_not_end_it():
     def closed(text: str) -> None:
         raise ValueError("I/O operation on closed file")

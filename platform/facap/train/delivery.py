@@ -53,13 +53,14 @@ class Delivery:
         """Hands on what there is; whether there was anything. Raises what a call raises, and keeps it."""
         if not self._calls:
             records = self.since(self._read)
+            if not records:
+                return False
             self._calls.extend(self.calls(records))
             self._read += len(records)
-        found = bool(self._calls)
         while self._calls:
             self._calls[0]()
             self._calls.popleft()
-        return found
+        return True
 
     def finish(self, wait_s: float, last: Iterable[Call] = ()) -> bool:
         """Hands on what is left, makes the calls `last`, and says whether all of it was done in `wait_s`."""

@@ -131,8 +131,11 @@ class Follower:
         """What puts records into the run."""
         samples = [values for kind, values in records if kind == "samples" and values["queries"]]
         retold = [tuple(one) for kind, values in records if kind == "retold" for one in values["records"]]
-        calls: list[Call] = [*(partial(self._draw, values) for values in samples), *self._batches(records)]
-        return [*calls, partial(self._keep_lacking, retold)] if retold else calls
+        calls: list[Call] = [partial(self._draw, values) for values in samples]
+        calls += self._batches(records)
+        if retold:
+            calls.append(partial(self._keep_lacking, retold))
+        return calls
 
     def _draw(self, values: dict[str, Any]) -> None:
         picture = self.sheet(values["queries"])
