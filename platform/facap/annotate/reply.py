@@ -25,6 +25,7 @@ _FINISHED = {
     ),
 }
 _MOST_TOKENS = 2**31
+_LEAST_LIKELY = 1e6  # the size of a log-probability that is a number
 
 
 @dataclass(frozen=True)
@@ -54,28 +55,25 @@ def read(body: bytes) -> Reply:
         return failed(f"the endpoint answered with an error: {_message(error)}")
     if not isinstance(choice, dict):
         return failed(f"the endpoint answered without a choice: {_beginning(body)}")
-    usage = _object(reply.get("usage"))
-    read_tokens, written = _tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens"))
+    usage, message = _object(reply.get("usage")), _object(choice.get("message"))
+    read, written = _tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens"))
     finish_reason = _FINISHED.get(str(choice.get("finish_reason")).lower(), "")
-    message = _object(choice.get("message"))
     text = _text(message.get("content")) or _text(message.get("refusal")) or _text(choice.get("text"))
     if message.get("refusal"):
         finish_reason = finish_reason or FILTERED
     answered = {"content", "refusal"} & message.keys() or "text" in choice
     if not answered and not finish_reason:  # an answer of nothing is an answer, and the model's
-        return failed(
-            f"the endpoint answered without a message: {_beginning(body)}", read=read_tokens, written=written
-        )
-    return Reply(text, _logprobs(choice.get("logprobs")), read_tokens, written, finish_reason)
+        return failed(f"the endpoint answered without a message: {_beginning(body)}")
+    return Reply(text, _logprobs(choice.get("logprobs")), read, written, finish_reason)
+
+
+def failed(why: str) -> Reply:
+    """A reply that has no answer."""
+    return Reply(failure=_writable(why)[:400])
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def failed(why: str, read: int | None = None, written: int | None = None) -> Reply:
-    """A reply that has no answer."""
-    return Reply(read=read, written=written, failure=_writable(why)[:400])
 
 
 def _text(content: Any) -> str:
@@ -100,13 +98,15 @@ def _logprobs(told: Any) -> list[float] | None:
     values = of_chat if isinstance(of_chat, list) else told.get("token_logprobs")
     if not isinstance(values, list):
         return None
-    found: list[Any] = [one.get("logprob") if isinstance(one, dict) else one for one in values]
-    usable = [min(float(one), 0.0) for one in found if _is_usable(one)]
-    return usable if len(usable) == len(found) else None
+    found = [_number(one.get("logprob") if isinstance(one, dict) else one) for one in values]
+    known = [min(one, 0.0) for one in found if one is not None]
+    return known if len(known) == len(found) else None
 
 
-def _is_usable(logprob: Any) -> bool:
-    return isinstance(logprob, (int, float)) and not isinstance(logprob, bool) and abs(logprob) < 1e6
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) < _LEAST_LIKELY else None
 
 
 def _message(error: Any) -> str:
