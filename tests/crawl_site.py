@@ -120,6 +120,10 @@ class Site:
                 return _encoded(b"x" * 100, "gzip")
             case ["brotli"]:
                 return _encoded(b"x" * 100, "br")
+            case ["garbled"]:  # no HTTP
+                assert request.transport is not None
+                request.transport.write(b"HTTP/x.y what\r\n\r\n")
+                request.transport.close()
             case ["drop"]:
                 assert request.transport is not None
                 request.transport.abort()

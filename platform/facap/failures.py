@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from facap.errors import StageFailed
+from facap.quoting import without_secrets
 from facap.schemas import OK, key_columns
 
 if TYPE_CHECKING:
@@ -168,8 +169,9 @@ def _examples(stage: "Stage", statuses: list[str]) -> list[str]:
     for part in stage.parts("failed-")[:PARTS_READ]:
         for row in stage.read_part(part, [name, "status", "error"]).to_pylist():
             if len(found.get(row["status"], [None] * EXAMPLES_TOLD)) < EXAMPLES_TOLD:
-                error = (row["error"] or row["status"])[:EXAMPLE_CHARS]
-                found[row["status"]].append(f"{row[name]}: {error} ({row['status']})")
+                error = without_secrets(row["error"] or row["status"])[:EXAMPLE_CHARS]
+                key = without_secrets(row[name])  # that of a page is its address
+                found[row["status"]].append(f"{key}: {error} ({row['status']})")
     first = [rows[0] for rows in found.values() if rows]
     more = [row for rows in found.values() for row in rows[1:]]
     return [*first, *more][:EXAMPLES_TOLD]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facap.crawl.encodings import MAX_LAYERS, STEP_BYTES, Decoder, TooLarge, Undecodable
+from facap.crawl.encodings import MAX_LAYERS, MAX_MEMBERS, STEP_BYTES, Decoder, TooLarge, Undecodable
 from tests.outside.servers import bare_deflate, framed, framed_with_checksum
 
 CAP = 1 << 20
@@ -77,12 +77,24 @@ def test_any_bytes_are_decoded_or_refused(header: str, sent: bytes) -> None:
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
 def test_a_bomb_between_two_layers_is_bounded(depth: int) -> None:
     """The last layer unpacks to nothing, so counting what comes out would not do."""
-    sent = gzip.compress(b"") * 1_000_000
+    head, end = gzip.compress(b"")[:10], gzip.compress(b"")[10:]
+    sent = head + b"\0\0\0\xff\xff" * 4_000_000 + end  # one member of empty blocks
     for _ in range(depth - 1):
         sent = gzip.compress(sent)
     assert len(sent) < CAP
     with pytest.raises(TooLarge):
         decoded(", ".join(["gzip"] * depth), sent)
+
+
+@pytest.mark.parametrize("header", ["gzip", "deflate", "utf-8", "gzip, gzip"])
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_members_are_counted_however_little_they_hold(header: str, content: bytes) -> None:
+    outer = gzip.compress if header == "gzip, gzip" else bytes
+    member = gzip.compress(content)
+    assert decoded(header, outer(member * MAX_MEMBERS), 1000) == content * MAX_MEMBERS
+    for size in (1000, CAP):
+        with pytest.raises(Undecodable, match=f"more than {MAX_MEMBERS} gzip members"):
+            decoded(header, outer(member * (MAX_MEMBERS + 1)), size)
 
 
 def test_what_is_sent_is_bounded_too() -> None:

@@ -1,13 +1,16 @@
 """Fetching from a real local server: redirects, retries, caps, time-outs, opt-outs and conditions."""
 
 import asyncio
+import re
 
 import pytest
 from pydantic import ValidationError
 
+from facap.crawl.address import BadUrl
 from facap.crawl.config import CrawlConfig
 from facap.crawl.fetch import Fetcher
 from facap.crawl.outcome import Elsewhere, Fetched, FetchError
+from facap.crawl.safety import parse_url
 from facap.errors import FacapError
 from tests.crawl_site import Site, on_site, status
 
@@ -54,6 +57,33 @@ def test_every_outcome_has_its_status(path: str, wanted: str) -> None:
     if path in ("/slow", "/drip"):  # robots.txt has to come in time, which a busy machine may not manage
         settings = {"total_timeout_s": 0.3, "read_timeout_s": 0.2, "obey_robots": False}
     assert outcome(Site(), path, attempts=3 if "busy" in path else 2, **settings) == wanted
+
+
+@pytest.mark.parametrize("path", ["/to?sig=SECRET&url=ftp://b/", "/slow?sig=SECRET", "/garbled?sig=SECRET"])
+def test_no_error_says_the_query_of_an_address(path: str) -> None:
+    """It may be a signature. Of ours, of aiohttp for a connection, and of aiohttp for an answer."""
+
+    async def use(fetcher: Fetcher, base: str) -> str:
+        with pytest.raises(FetchError) as raised:
+            async with fetcher.fetch(base + path):
+                pass
+        return str(raised.value)
+
+    said = on_site(Site(), use, total_timeout_s=0.3, read_timeout_s=0.2, obey_robots=False, attempts=1)
+    assert said and "SECRET" not in said
+    if path.startswith("/to"):
+        assert re.fullmatch(r"redirect from http://127\.0\.0\.1:\d+/to: the scheme .* 'ftp'", said)
+
+
+def test_no_error_says_the_password_of_an_address() -> None:
+    for address in [
+        "http://u:SECRET@b\u2100.example/",
+        "http://u:SECRET@[zz]/",
+        "http://u:SECRET@b.example/",
+    ]:
+        with pytest.raises(BadUrl) as raised:
+            parse_url(address)
+        assert "SECRET" not in str(raised.value)
 
 
 def test_what_may_help_is_tried_again_and_nothing_else() -> None:

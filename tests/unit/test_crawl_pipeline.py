@@ -1,11 +1,24 @@
-"""What the crawl's pipeline decides before it fetches anything."""
+"""What the crawl's pipeline decides before it fetches anything, and how it watches what comes of it."""
+
+import io
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from facap.crawl import pipeline
 from facap.crawl.config import CrawlConfig
 from facap.crawl.pipeline import require_contact
+from facap.crawl.stop import StopSign
 from facap.errors import ConfigError
+from facap.failures import FailureLimit
+from facap.progress import Progress
+from facap.schemas import IMAGES, from_rows
+from facap.store import Stage, Store
+from tests.processes import PATIENCE_S
 
 
 def items(*urls: str) -> pa.Table:
@@ -30,3 +43,74 @@ def test_none_is_required_for_what_is_allowed_by_name() -> None:
     )
     with pytest.raises(ConfigError):
         require_contact(CrawlConfig(), items("http://localhost/a"))
+
+
+class Failing:
+    """Calls `work`, but for the first time, which raises OSError; `done` is set by the second."""
+
+    def __init__(self, work: Callable) -> None:
+        self.work, self.calls, self.done = work, 0, threading.Event()
+
+    def __call__(self, *arguments: object) -> object:
+        self.calls += 1
+        if self.calls == 1:
+            raise OSError("the store is away")
+        result = self.work(*arguments)
+        self.done.set()
+        return result
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    stage = Store(str(tmp_path)).stage("images", IMAGES, "k")
+    item = {"product_id": "p", "category": "top", "fetched_at": datetime.now(UTC)}
+    url = "https://me:SECRET@a.example/1.jpg?sig=SECRET"
+    lost = {"status": "dns", "error": f"no host in {url}", "url": url}
+    stage.write(from_rows([{**item, **lost, "item_id": str(number)} for number in range(9)], IMAGES))
+    return stage
+
+
+@pytest.mark.parametrize("what", ["look", "limit", "put"])
+def test_the_watch_goes_on_after_a_failure_of_the_store(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(pipeline, "PRINT_EVERY_S", 0.01)
+    stop, out = StopSign(stage.folder), io.StringIO()
+    put = threading.Event()
+    limit = FailureLimit("crawl", stage, 0.1, total=10)
+    with pipeline._watched(limit, stop, Progress("crawl", out)):
+        with monkeypatch.context() as patch:
+            patch.setattr(stop, "put", Failing(stop.put) if what == "put" else _then(stop.put, put))
+            if what == "put":
+                put = stop.put.done
+            elif what == "look":
+                patch.setattr(stage, "parts", Failing(stage.parts))
+            else:
+                patch.setattr(stage, "read", Failing(stage.read))
+            assert put.wait(PATIENCE_S)
+        assert stop.is_put()
+    assert not stop.is_put() and out.getvalue().count("too many rows have failed") == 1
+
+
+def _then(work: Callable, done: threading.Event) -> Callable:
+    def both() -> None:
+        work()
+        done.set()
+
+    return both
+
+
+def test_a_sign_that_cannot_be_removed_hides_no_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = StopSign(stage.folder)
+    monkeypatch.setattr(stop, "remove", Failing(stop.remove))
+    limit = FailureLimit("crawl", stage, 1.0, total=10)
+    with pytest.raises(ZeroDivisionError), pipeline._watched(limit, stop, Progress("crawl", io.StringIO())):
+        raise ZeroDivisionError
+    assert stop.remove.calls == 1  # type: ignore[attr-defined]
+
+
+def test_that_nothing_was_crawled_is_said_without_signatures(stage: Stage) -> None:
+    text = pipeline._nothing_crawled(stage, stage.statuses())
+    assert (
+        "e.g. https://a.example/1.jpg: no host in https://a.example/1.jpg)" in text and "SECRET" not in text
+    )

@@ -70,6 +70,14 @@ def test_one_row_of_one_is_told_as_none():
     check_failures("x", {"empty": 1}, 0.5, total=2)
 
 
+def test_an_example_names_addresses_by_host_and_path(stage: Stage):
+    bad = caption(1, "too_long") | {"error": "redirect from https://b.example/a.jpg?sig=SECRET: no"}
+    stage.write(from_rows([bad], CAPTIONS))
+    with pytest.raises(StageFailed, match=r"from https://b\.example/a\.jpg: no \(too_long\)") as error:
+        check_failures("caption", stage.statuses(), 0.0, stage=stage)
+    assert "SECRET" not in str(error.value)
+
+
 def test_the_message_has_reasons_examples_and_the_likely_cause(stage: Stage):
     stage.write(from_rows([caption(n, "wrong_category") for n in range(30)], CAPTIONS))
     stage.write(from_rows([caption(n, "too_long") for n in range(30, 34)], CAPTIONS))

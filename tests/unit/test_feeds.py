@@ -1,19 +1,22 @@
 """Google Merchant feeds: RSS and Atom as shops write them, and what is hostile."""
 
 import io
+import re
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facap.catalog import pipeline
+from facap.catalog import pipeline, xmlstream
 from facap.catalog.config import CatalogConfig
 from facap.catalog.feeds import feed_lines
 from facap.catalog.items import Items
 from facap.catalog.lines import BrokenSource, Line, Unreadable, read_or_say
+from facap.catalog.xmlstart import MAX_DOCUMENTS
 from facap.catalog.xmlstream import MAX_RECORD
 from facap.errors import StageFailed
 from facap.progress import Progress
@@ -278,6 +281,31 @@ def test_two_documents_in_one_file_are_both_read(size: int) -> None:
     both = Pieces(f"{RSS}\n{ATOM}\n<!-- {ATOM} -->".encode(), size)
     lines = list(read_or_say(feed_lines(both), "feed"))  # type: ignore[arg-type]
     assert lines == [*read(RSS), *read(ATOM)]
+
+
+SMALL = b"<rss><channel><item><g:id>1</g:id></item></channel></rss>"
+
+
+def test_more_documents_than_a_shop_joins_end_the_file() -> None:
+    assert [*map(type, read(SMALL * MAX_DOCUMENTS + b"\n"))] == [dict] * MAX_DOCUMENTS
+    *lines, end = read(SMALL * (MAX_DOCUMENTS + 1))
+    assert lines == read(SMALL) * MAX_DOCUMENTS
+    assert isinstance(end, Unreadable) and end.reason == "malformed_xml" and "1000 documents" in end.seen
+
+
+def test_each_document_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting:
+        ends = 0
+
+        def finditer(self, piece: bytes) -> Iterator[re.Match[bytes]]:
+            for found in end.finditer(piece):
+                self.ends += 1
+                yield found
+
+    end, counting = xmlstream._END, Counting()
+    monkeypatch.setattr(xmlstream, "_END", counting)
+    assert read(b"<rss></rss>" * 900) == []
+    assert counting.ends == 900
 
 
 def test_a_second_document_that_is_none_of_ours_is_said() -> None:

@@ -16,7 +16,7 @@ from facap.catalog.columns import REQUIRED, Columns, addresses
 from facap.catalog.config import CatalogConfig
 from facap.catalog.documents import SUFFIXES, Document
 from facap.catalog.items import Items, item_id
-from facap.catalog.lines import Unreadable
+from facap.catalog.lines import BrokenSource, Unreadable, lost
 from facap.catalog.manifests import json_lines
 from facap.catalog.readers import read_lines
 from facap.errors import ConfigError, ContractError, FacapError, StageFailed
@@ -343,3 +343,17 @@ def test_a_file_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
     with pytest.raises(FacapError) as raised:
         _run(tmp_path, str(tmp_path / "\udce9\0"))
     assert str(raised.value).isprintable()
+
+
+def test_no_example_or_message_says_the_query_of_an_address() -> None:
+    items = Items("https://me:SECRET@a.example/feed?sig=SECRET")
+    items.table([{"product_id": "1", "category": "top", "url": "ftp://me:SECRET@a.example/1.jpg?sig=SECRET"}])
+    assert "ftp://a.example/1.jpg'" in items.examples["bad_url"] and "SECRET" not in items.examples["bad_url"]
+    items = Items("https://me:SECRET@a.example/feed?sig=SECRET")
+    good = {"product_id": "1", "url": "https://a.example/1.jpg?sig=1"}
+    assert items.table([good]).column("url").to_pylist() == [good["url"]]
+    with pytest.raises(ContractError, match=r"manifest 'https://a\.example/feed' has no column"):
+        items.check_columns()
+    for seen in (Unreadable("x", items.source).seen, str(BrokenSource("x", items.source))):
+        assert seen == "https://a.example/feed"
+    assert lost(BrokenSource("x", "why"), items.source).seen == "https://a.example/feed: why"

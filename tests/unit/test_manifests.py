@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from facap.catalog.documents import Document
 from facap.catalog.items import Items
-from facap.catalog.lines import Bounded, BrokenSource, Unreadable, open_bounded
+from facap.catalog.lines import MAX_MEMBERS, MEMBER_BYTES, Bounded, BrokenSource, Unreadable, open_bounded
 from facap.catalog.manifests import MAX_LINE, csv_lines, json_lines, parquet_lines, tsv_lines
 from facap.catalog.peeked import Peeked, pieces_of
 from facap.catalog.readers import STREAMED, read_lines
@@ -90,6 +90,24 @@ def test_gzip_in_several_members_cut_short_or_broken() -> None:
         with pytest.raises(BrokenSource) as raised:
             io.BufferedReader(Bounded(io.BytesIO(broken), 100)).read()
         assert raised.value.reason == "corrupt_gzip"
+
+
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_gzip_members_that_hold_hardly_anything_are_counted(content: bytes) -> None:
+    packed = gzip.compress(content) * MAX_MEMBERS
+    assert io.BufferedReader(Bounded(io.BytesIO(packed), 10**7)).read() == content * MAX_MEMBERS
+    file = Peeked(pieces_of(io.BufferedReader(Bounded(io.BytesIO(packed + gzip.compress(b"y")), 10**7))))
+    assert file.head(2 * MAX_MEMBERS) == content * MAX_MEMBERS  # what came before is kept
+    with pytest.raises(BrokenSource, match=f"{MAX_MEMBERS + 1} members") as raised:
+        file.read()
+        file.read()
+    assert raised.value.reason == "corrupt_gzip"
+
+
+def test_block_gzip_may_have_any_number_of_members() -> None:
+    packed = gzip.compress(bytes(MEMBER_BYTES)) * (3 * MAX_MEMBERS)
+    read = io.BufferedReader(Bounded(io.BytesIO(packed), 10**8)).read()
+    assert len(read) == 3 * MAX_MEMBERS * MEMBER_BYTES
 
 
 _HEADS = st.sampled_from([b"", b"sku,url\n", b'{"a":1}\n', b"PAR1", b"\x1f\x8b\x08\x00", b"<urlset><url>"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from facap.catalog.lines import MESSAGE, BrokenSource, Lost, Unreadable, read_or_say
 from facap.progress import Progress
-from facap.quoting import SHOWN, printable, shown
+from facap.quoting import SHOWN, printable, shown, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,43 @@ def test_what_has_no_text_is_shown_by_its_kind() -> None:
     for _ in range(100_000):
         deep = [deep]
     assert "list" in shown(deep) and "int" in shown(10**10_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "redirect from https://b.example/a.jpg?X-Sig=SECRET: no",
+            "redirect from https://b.example/a.jpg: no",
+        ),
+        ("400, url='https://b.example/a.jpg?t=SECRET'", "400, url='https://b.example/a.jpg'"),
+        ("to host https://me:SECRET@b.example:8443/a", "to host https://b.example:8443/a"),
+        ("//me:SECRET@b.example?SECRET#SECRET", "//b.example"),
+        ("https://b.example/a.jpg#SECRET (tls)", "https://b.example/a.jpg (tls)"),
+        ("{'url': 'b.example/a.jpg?sig=SECRET', 'n': 1}", "{'url': 'b.example/a.jpg', 'n': 1}"),
+        (
+            "https://a.example/1.jpg,https://me:SECRET@b.example/2.jpg?SECRET",
+            "https://a.example/1.jpg,https://b.example/2.jpg",
+        ),
+        ("s3://me:SECRET@bucket/x.csv", "s3://bucket/x.csv"),
+        ("why? a // b, me@b.example #1", "why? a // b, me@b.example #1"),
+        ({"url": "https://b.example/a?x='SECRET'&y"}, "{'url': \"https://b.example/a\"}"),
+    ],
+)
+def test_an_address_is_said_by_host_and_path(text: object, says: str) -> None:
+    assert without_secrets(text) == says and "SECRET" not in without_secrets(text)
+    assert without_secrets(without_secrets(text)) == without_secrets(text)
+
+
+@given(
+    st.text(st.sampled_from("/?#@:=., 'ab")),
+    st.sampled_from(
+        ["https://b.example/a.jpg?{}", "http://{}@b.example/", "//b.example#{}", "b.example/a?s={}"]
+    ),
+    st.sampled_from([": no host", "'", ", b", ""]),
+)
+def test_no_text_around_an_address_brings_its_secret_out(before: str, address: str, after: str) -> None:
+    assert "SECRET" not in without_secrets(f"{before} {address.format('SECRET')}{after}")
 
 
 @given(st.text(st.characters()), st.text(st.characters()), st.integers(1, 300))

@@ -22,7 +22,7 @@ from facap.catalog.peeked import Peeked, pieces_of
 from facap.catalog.sitemaps import entries
 from facap.catalog.xmlstart import HEAD_BYTES, root_of, start_of
 from facap.errors import ConfigError
-from facap.quoting import printable, shown
+from facap.quoting import printable, shown, without_secrets
 
 SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
@@ -117,17 +117,18 @@ def gather(config: CatalogConfig, fetch: Fetch | None, folder: str) -> Iterator[
 
 
 def _local(path: str, config: CatalogConfig) -> Document:
+    name = without_secrets(printable(path))
     try:
         head = _head(path, config)
     except (OSError, ValueError) as error:  # ValueError: a zero in the name
         why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"manifest '{printable(path)}' cannot be read: {why}; set catalog.manifest to a file"
+            f"manifest '{name}' cannot be read: {why}; set catalog.manifest to a file"
         ) from error
     kind = kind_of(path, head)
     if not kind:
         raise ConfigError(
-            f"manifest '{printable(path)}' should end in one of {', '.join(SUFFIXES)}, with or without .gz, "
+            f"manifest '{name}' should end in one of {', '.join(SUFFIXES)}, with or without .gz, "
             "and hold a table, a feed, a sitemap or a page"
         )
     return Document(printable(path), path, kind)
@@ -185,7 +186,8 @@ def _download(
 ) -> Iterator[Document | Unreadable]:
     if addresses and fetch is None:
         raise ConfigError(
-            f"'{shown(addresses[0])}' has to be fetched, which `python -m jobs.build_catalog` does"
+            f"'{shown(without_secrets(addresses[0]))}' has to be fetched, "
+            "which `python -m jobs.build_catalog` does"
         )
     if not addresses or fetch is None:
         return

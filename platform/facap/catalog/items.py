@@ -28,7 +28,7 @@ from facap.catalog.columns import Columns
 from facap.catalog.lines import Line, Unreadable
 from facap.catalog.seen import Seen
 from facap.errors import ContractError
-from facap.quoting import SHOWN, shown
+from facap.quoting import SHOWN, shown, without_secrets
 from facap.schemas import ITEMS, UNMAPPED, from_rows
 
 ROWS_PER_PART = 20_000
@@ -92,7 +92,7 @@ class Items:
             has = shown(", ".join(self.columns), COLUMNS_SHOWN)
             heading = self.examples.get("bad_heading", "")
             raise ContractError(
-                f"manifest '{self.source}' has no column '{missing}'; it has: {has}; "
+                f"manifest '{without_secrets(self.source)}' has no column '{missing}'; it has: {has}; "
                 f"name it in catalog.columns"
                 + (" or set catalog.default_category" if missing == "category" else "")
                 + (f"; {heading}" if heading else "")
@@ -124,7 +124,7 @@ class Items:
     def _failed(self, reason: str, seen: object) -> None:
         self.failures[reason] += 1
         if reason not in self.examples:
-            self.examples[reason] = f"record {self.lines}: {shown(seen)}"
+            self.examples[reason] = f"record {self.lines}: {shown(without_secrets(seen))}"
 
     def _item(self, image: dict[str, Any]) -> dict[str, Any]:
         product_id, url = _text(image["product_id"]), _text(image["url"])

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from facap.quoting import shown
+from facap.quoting import shown, without_secrets
 
 GZIP = b"\x1f\x8b"
 READ_BYTES = 1 << 16
+MAX_MEMBERS = 1000  # of a gzip file whose members hold less than MEMBER_BYTES
+MEMBER_BYTES = 1 << 12  # unpacked; block gzip (BGZF) has a member for 64 KiB
 MESSAGE = 300  # characters of what is said of a line, the name of its document aside
 
 
@@ -27,7 +29,7 @@ class Unreadable:
     seen: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seen", shown(self.seen, 2 * MESSAGE))
+        object.__setattr__(self, "seen", shown(without_secrets(self.seen), 2 * MESSAGE))
 
 
 class Lost(Unreadable):
@@ -41,7 +43,7 @@ class BrokenSource(ValueError):
     """The rest of a source cannot be read; `reason` in snake_case, the message made fit to be printed."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(shown(message, MESSAGE))
+        super().__init__(shown(without_secrets(message), MESSAGE))
         self.reason = reason
 
 
@@ -55,7 +57,7 @@ def read_or_say(lines: Iterator[Line], name: str) -> Iterator[Line]:
 
 def lost(error: BrokenSource, name: str) -> Lost:
     """What is said of a document `name` that breaks off."""
-    return Lost(error.reason, f"{shown(name, MESSAGE - 10)}: {error}")
+    return Lost(error.reason, f"{shown(without_secrets(name), MESSAGE - 10)}: {error}")
 
 
 class Bounded(io.RawIOBase):
@@ -71,6 +73,7 @@ class Bounded(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self.file, self.max_bytes, self.size_bytes = file, max_bytes, 0
+        self._members = 1
         self._pending = file.read(READ_BYTES)
         self._unpack = zlib.decompressobj(31) if self._pending[:2] == GZIP else None  # 31: gzip's frame
 
@@ -118,6 +121,9 @@ class Bounded(io.RawIOBase):
         if not rest.startswith(GZIP):
             self._pending = b""
             return False
+        self._members += 1
+        if self._members > MAX_MEMBERS + self.size_bytes // MEMBER_BYTES:
+            raise BrokenSource("corrupt_gzip", f"{self._members} members for {self.size_bytes} bytes")
         self._unpack, self._pending = zlib.decompressobj(31), rest
         return True
 

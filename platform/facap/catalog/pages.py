@@ -27,6 +27,7 @@ from facap.catalog.seen import Seen
 from facap.errors import ConfigError
 from facap.failures import check_failures
 from facap.progress import Progress
+from facap.quoting import without_secrets
 from facap.schemas import OK, PAGES, from_rows
 from facap.store import Manifest, Stage, Store, stage_key
 
@@ -96,14 +97,15 @@ def lines(store: Store) -> Iterator[Line]:
 def _row(answer: Fetched) -> dict[str, Any]:
     row: dict[str, Any] = {"page": answer.address, "read_at": datetime.now(UTC)}
     if answer.body is None:
-        return {**row, "status": answer.reason, "error": f"{answer.address}: {answer.error}"[:500]}
+        error = without_secrets(f"{answer.address}: {answer.error}")[:500]
+        return {**row, "status": answer.reason, "error": error}
     found = page_lines(answer.body, answer.address)
     good = [line for line in found if not isinstance(line, Unreadable)]
     bad = [line for line in found if isinstance(line, Unreadable)]
     status = OK if good else bad[0].reason
     # A half surrogate pair has no UTF-8; JSON's own escapes keep it, and ITEMS counts it as bad_text.
-    error = bad[0].seen[:500].encode(errors="replace").decode() if bad else None
-    return {**row, "status": status, "error": error, "lines": json.dumps(good) if good else None}
+    seen = bad[0].seen[:500].encode(errors="replace").decode() if bad else None
+    return {**row, "status": status, "error": seen, "lines": json.dumps(good) if good else None}
 
 
 def _keep_known(store: Store, stage: Stage, wanted: Seen, since: date | None) -> None:

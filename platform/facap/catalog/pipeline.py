@@ -14,7 +14,7 @@ from facap.catalog.lines import Line, Lost, Unreadable
 from facap.catalog.readers import read_lines
 from facap.errors import StageFailed
 from facap.progress import Progress, StageReport
-from facap.quoting import printable, shown
+from facap.quoting import printable, shown, without_secrets
 from facap.schemas import ITEMS, UNMAPPED
 from facap.store import Manifest, Store, fingerprint, stage_key
 
@@ -145,15 +145,15 @@ def _no_items(items: Items) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in items.failures.most_common(3))
     example = next(iter(items.examples.values()), "the source holds no lines")
     return (
-        f"manifest '{items.source}' gives no item: none of its {items.lines} lines can be used "
-        f"({reasons or 'empty'}; {example}); correct it or set catalog.manifest to another source"
+        f"manifest '{without_secrets(items.source)}' gives no item: none of its {items.lines} lines can be "
+        f"used ({reasons or 'empty'}; {example}); correct it or set catalog.manifest to another source"
     )
 
 
 def _too_much_lost(items: Items, lost: list[Lost], total: int, most: float) -> str:
     return (
-        f"{len(lost)} of {total} files of '{items.source}' cannot be read, or not to their end "
-        f"({lost[0].reason}: {lost[0].seen}), more than the {most:.0%} that "
+        f"{len(lost)} of {total} files of '{without_secrets(items.source)}' cannot be read, or not to their "
+        f"end ({lost[0].reason}: {lost[0].seen}), more than the {most:.0%} that "
         "catalog.max_failed_documents allows; nothing was committed, since their products would count as "
         "vanished. Correct the source or raise the limit, then run again"
     )

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from facap.catalog.encodings import HALVES, LONGEST_MARK, encoding_of
+from facap.catalog.lines import BrokenSource
 from facap.catalog.peeked import Peeked, pieces_of
 
 HEAD_BYTES = 1 << 16  # in which a document should begin
+MAX_DOCUMENTS = 1000  # of one file, each with a parser of its own; a shop joins a few
 PREFIXES = {
     b"g": b"http://base.google.com/ns/1.0",
     b"image": b"http://www.google.com/schemas/sitemap-image/1.1",
@@ -78,12 +80,17 @@ class XmlSource:
         self._documents = 0
 
     def next_document(self) -> bool:
-        """Passes over what is no XML; whether a document follows. The first always does, if only to fail."""
+        """Passes over what is no XML; whether a document follows. The first always does, if only to fail.
+
+        Raises BrokenSource if it is one more than MAX_DOCUMENTS.
+        """
         head = self.file.head(HEAD_BYTES)
         self._documents += 1
         start = start_of(head) if self._documents == 1 else root_of(head)[0]
         if start < 0 and self._documents > 1:
             return False
+        if self._documents > MAX_DOCUMENTS:
+            raise BrokenSource("malformed_xml", f"more than {MAX_DOCUMENTS} documents in one file")
         whole = self.file.read(len(head))
         self.file.unread(declared(whole[max(start, 0) :] if start >= 0 else whole.lstrip()))
         return True

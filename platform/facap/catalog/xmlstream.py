@@ -11,6 +11,7 @@ Feeds and sitemaps need no DOCTYPE, and every entity bomb and every read of a lo
 refused outright. libxml2 bounds the depth and the length of names; here a token and a record are bounded.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
@@ -90,7 +91,8 @@ def _document(source: XmlSource, counted: "_Counted") -> Iterator[Line]:
     quiet = 0
     while piece := _piece(source):
         done = 0
-        for end in [*(found.end() for found in _END.finditer(piece)), len(piece)]:
+        ends = (found.end() for found in _END.finditer(piece))  # as needed: the next document looks again
+        for end in itertools.chain(ends, (len(piece),)):
             before = counted.starts
             try:
                 parser.feed(piece[done:end])

@@ -44,6 +44,7 @@ UNREADABLE = frozenset(
 
 MAX_LAYERS = 5  # of compression in one body; curl and urllib3 stop there too
 STEP_BYTES = 1 << 16  # made at a time
+MAX_MEMBERS = 1000  # of gzip in one body: each costs time however empty, on the event loop
 MAGIC = b"\x1f\x8b"  # of gzip
 
 
@@ -124,6 +125,7 @@ class Inflater:
         self._bare, self._optional = bare, optional
         self._held = b""  # too little to tell its kind
         self._stream: zlib._Decompress | None = None
+        self._members = 0
         self._begun = self._plain = self._over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -146,6 +148,9 @@ class Inflater:
 
     def _start(self, head: bytes) -> None:
         if head == MAGIC:
+            self._members += 1
+            if self._members > MAX_MEMBERS:
+                raise Undecodable(f"more than {MAX_MEMBERS} gzip members")
             wbits = 16 + zlib.MAX_WBITS
         elif self._begun:  # a member has ended: this is padding
             self._over = True

@@ -5,12 +5,15 @@ docs/crawl.md lists every `status` with its meaning; a test holds the two togeth
 
 from dataclasses import dataclass, field
 
+from facap.quoting import without_secrets
+
 
 class FetchError(Exception):
     """A URL that could not be had; `status` is the reason.
 
     `retry`: another try may help, after `retry_after_s` if the server said so. `host_fault`: the host
-    failed, not the URL. `answered`: the host answered all the same, so it is alive.
+    failed, not the URL. `answered`: the host answered all the same, so it is alive. The message names
+    addresses by host and path: it gets into logs.
     """
 
     def __init__(
@@ -22,7 +25,7 @@ class FetchError(Exception):
         answered: bool = False,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(without_secrets(message))
         self.status, self.retry, self.host_fault = status, retry, host_fault
         self.answered, self.retry_after_s = answered, retry_after_s
 

@@ -26,6 +26,7 @@ from facap.crawl.stop import StopSign
 from facap.errors import ConfigError, StageFailed
 from facap.failures import FailureLimit, check_failures
 from facap.progress import PRINT_EVERY_S, Progress, StageReport
+from facap.quoting import without_secrets
 from facap.schemas import IMAGES, OK, UNMAPPED
 from facap.store import Manifest, Stage, Store
 
@@ -155,11 +156,14 @@ def _watched(limit: FailureLimit, stop: StopSign, progress: Progress) -> Iterato
     def watch() -> None:
         stopped = False
         while not over.wait(PRINT_EVERY_S):
-            look()
-            if not stopped and _is_lost(limit, counts):
-                stopped = True
-                progress.say("too many rows have failed: it stops, and what is under way is written")
-                stop.put()
+            try:
+                look()
+                if not stopped and _is_lost(limit, counts):
+                    stop.put()
+                    stopped = True
+                    progress.say("too many rows have failed: it stops, and what is under way is written")
+            except OSError:  # of the store, for the moment; the next look makes up for it
+                continue
 
     look()
     thread = threading.Thread(target=watch, name="progress", daemon=True)
@@ -169,7 +173,10 @@ def _watched(limit: FailureLimit, stop: StopSign, progress: Progress) -> Iterato
     finally:
         over.set()
         thread.join()
-        stop.remove()
+        with contextlib.suppress(
+            OSError
+        ):  # it would hide the block's own error, and a sign stops one run only
+            stop.remove()
     look()
 
 
@@ -184,10 +191,10 @@ def _is_lost(limit: FailureLimit, counts: Counter) -> bool:
 def _nothing_crawled(stage: Stage, counts: Counter) -> str:
     reasons = ", ".join(f"{number} {status}" for status, number in counts.most_common(3))
     row = stage.read(["url", "error"]).slice(0, 1).to_pylist()[0]
+    example = without_secrets(f"{row['url']}: {row['error']}")
     return (
-        f"crawl: none of the {counts.total()} items could be crawled ({reasons}; e.g. {row['url']}: "
-        f"{row['error']}); check crawl.allow_networks and that the addresses can be reached from here, "
-        "then run again"
+        f"crawl: none of the {counts.total()} items could be crawled ({reasons}; e.g. {example}); "
+        "check crawl.allow_networks and that the addresses can be reached from here, then run again"
     )
 
 

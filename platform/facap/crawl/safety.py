@@ -137,7 +137,8 @@ def parse_url(text: str) -> URL:
         origin = URL(f"{scheme}://{authority}/")
         port, host = origin.port, origin.raw_host
     except (ValueError, TypeError) as error:
-        raise BadUrl(f"not a URL: {error}") from error
+        user = authority.rpartition("@")[0]
+        raise BadUrl(f"not a URL: {str(error).replace(f'{user}@', '')}") from error
     if not host or port == 0:
         raise BadUrl("the address names no host or port 0")
     if origin.user is not None or origin.password is not None:

@@ -23,6 +23,7 @@ from facap.crawl.lanes import VISITS, hosts_of
 from facap.crawl.outcome import Elsewhere, Fetched, FetchError
 from facap.crawl.sink import Sink
 from facap.crawl.stop import Lookout, StopSign
+from facap.quoting import without_secrets
 from facap.schemas import OK
 from facap.store import Stage
 
@@ -92,7 +93,8 @@ class CrawlWorker:
             else:
                 outcome = {"status": error.status, "error": str(error)[:500]}
         except Exception as error:  # a defect of ours must cost one row, not the whole crawl
-            outcome = {"status": "unexpected", "error": f"{type(error).__name__}: {error}"[:500]}
+            text = without_secrets(f"{type(error).__name__}: {error}")
+            outcome = {"status": "unexpected", "error": text[:500]}
         item = {name: visit[name] for name in ("item_id", "product_id", "category", "url")}
         return {"fetched_at": datetime.now(UTC), **outcome, **item}
 
