@@ -18,7 +18,6 @@ USED_BY = {
     "modify": "modify.model",
     "verify": "verify.model",
     "train": "train.model.base",
-    "evaluate": "evaluate.base",
 }
 """Stage -> the setting that names the model which it uses."""
 
@@ -28,7 +27,6 @@ EXAMPLES = {
     "modify.model": "Qwen/Qwen2.5-7B-Instruct",
     "pairs.base": "Salesforce/blip2-itm-vit-g",
     "train.model.base": "Salesforce/blip2-itm-vit-g",
-    "evaluate.base": "Salesforce/blip2-itm-vit-g",
 }
 
 
@@ -52,8 +50,7 @@ def _uses_shipped(stage: str, settings: Settings) -> bool:
     section = getattr(settings, stage)
     if hasattr(section, "endpoint") and section.endpoint.url:  # then it is the server's name for a model
         return False
-    model = attrgetter(USED_BY[stage])(settings)  # evaluate.base may be None: the trained model's own
-    return model is not None and is_shipped(model)
+    return is_shipped(attrgetter(USED_BY[stage])(settings))
 
 
 def _source(stages: Sequence[str], store: Store, settings: Settings) -> str:
