@@ -1,8 +1,8 @@
 """The environment variables that a job's processes get from facap, said here and nowhere else.
 
 What is named already stays as it is: in the job's shell, in its pod's `env`, or in the runtime environment of
-`ray job submit`. Ray refuses a job whose runtime environment and whose code name the same variable, so what goes
-to Ray passes through `unnamed`.
+`ray job submit`. Ray refuses a job whose runtime environment and whose code name the same variable, so what
+goes to Ray passes through `unnamed`.
 
 >>> set_here()
 >>> of_workers()["HF_HUB_DISABLE_TELEMETRY"]
