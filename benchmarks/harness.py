@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from facap.environment import set_here, variables
+from facap.environment import set_here
 from facap.errors import FacapError
 
 FOLDER = Path(__file__).resolve().parent
@@ -59,7 +59,7 @@ def run(name: str, args: list[str], folder: Path = FOLDER) -> Path:
 def _stream(name: str, command: list[str]) -> str:
     """Passes the benchmark's output on line by line; returns its last line that is not blank."""
     path = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
-    set_here(variables(hub=False))
+    set_here()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}  # they import one another
     last = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -18,13 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from facap.environment import of_workers, set_here, variables
+from facap.environment import of_workers, set_here
 from facap.errors import FacapError, ResourceError
 from facap.progress import Progress, StageReport, table
 from facap.quoting import printable
 from facap.store import Store
 from jobs import shipped_models
-from jobs.job_settings import Settings, asks_hub, load_settings, program
+from jobs.job_settings import Settings, load_settings, program
 
 Job = Callable[[Store, Settings, Progress], StageReport]
 NEEDED_GIB = 5.0  # vLLM, Ray and a training run side by side on the embedded size, measured
@@ -87,9 +87,9 @@ def _run(
     """Calls `work` with a workspace that can be written; every error is one sentence on the screen."""
     screen = sys.stderr
     try:
+        set_here()
         words = list(sys.argv[1:] if argv is None else argv)
         settings = load_settings(words, program(), description or "")
-        set_here(variables(asks_hub(settings)))
         store = Store(settings.workspace)
         store.check_writable()
         check(store, settings)

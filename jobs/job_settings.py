@@ -14,7 +14,6 @@ from facap.config import parse
 from facap.crawl.config import LOCAL_SERVER, CrawlConfig
 from facap.evaluate.config import CompareConfig, EvaluateConfig, SubmissionConfig
 from facap.index.config import IndexConfig
-from facap.model.checkpoints import is_of_hub
 from facap.registry.config import RegistryConfig
 from facap.review.config import ReviewConfig
 from facap.study.config import StudyConfig
@@ -91,13 +90,6 @@ def load_settings(argv: list[str], prog: str, description: str) -> Settings:
     if "require_promotion" not in settings.registry.model_fields_set:
         changes["registry"] = settings.registry.model_copy(update={"require_promotion": False})
     return settings.model_copy(update=changes)
-
-
-def asks_hub(settings: Settings) -> bool:
-    """Whether the model of any stage is a hub's: neither shipped, nor a folder, nor a server's."""
-    asked = [s.model for s in (settings.caption, settings.modify, settings.verify) if not s.endpoint.url]
-    loaded = [*asked, settings.pairs.base, settings.evaluate.base, settings.train.model.base]
-    return any(model and is_of_hub(model) for model in loaded)
 
 
 def program() -> str:

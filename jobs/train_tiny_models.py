@@ -3,6 +3,7 @@
 import sys
 
 from facap.config import parse
+from facap.environment import set_here
 from facap.errors import FacapError
 from facap.progress import Progress
 from facap.tiny.config import TinyConfig
@@ -11,6 +12,7 @@ from jobs.job_settings import program
 
 def main() -> int:
     """Trains, prints what was measured, and returns the exit code."""
+    set_here()
     try:
         config = parse(TinyConfig, sys.argv[1:], program(), __doc__ or "")
         from facap.tiny import pipeline

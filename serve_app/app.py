@@ -14,6 +14,7 @@ import numpy as np
 from ray import serve
 from ray.serve import Application
 
+from facap.environment import set_here
 from facap.index.build import read_metadata, require_model
 from facap.model.checkpoints import weights_hash
 from serve_app.config import ServeArgs
@@ -32,6 +33,7 @@ class QueryEncoder:
 
         from facap.model.encoder import Encoder
 
+        set_here()  # KubeRay starts replicas without a job
         torch.set_num_threads(args.torch_threads)
         device = "cuda" if args.encoder_gpus else "cpu"
         self.encoder = Encoder.load(args.model_folder, device=device)

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from facap.environment import set_here, variables
+from facap.environment import set_here
 from tests.annotation_server import FILES, asked_server, server  # noqa: F401  two are fixtures
 
 # The same examples in every run, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=explore
@@ -22,7 +22,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray of our own; the cluster test sets its own
 os.environ.pop("RAY_ADDRESS", None)
-set_here(variables(hub=False))
+set_here()
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests/integration/test_cluster.py shows that no hub is asked
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 for start in ("RAY_raylet_start_wait_time_s", "RAY_gcs_server_port_wait_time_s"):
     os.environ.setdefault(start, "600")  # 30 s is not enough on a busy machine

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def environment(checkout: Path, **changes: str) -> dict[str, str]:
     """The environment of a fresh shell: nothing that a job should say itself, or that reaches another Ray."""
-    said = ("RAY_", "FACAP_", "VLLM_", "HF_", "MLFLOW_", "PYTHON", *ours.variables(hub=False))
+    said = ("RAY_", "FACAP_", "VLLM_", "HF_", "MLFLOW_", "PYTHON", *ours.VARIABLES)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(said)}
     return {**kept, "PATH": f"{checkout / '.venv' / 'bin'}:{kept['PATH']}", **changes}
 

@@ -10,6 +10,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,24 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_repository(tmp_path_factory.mktemp("user"))
 
 
+@dataclass(frozen=True)
+class ServedHub:
+    """A hub that has one model, and the paths that it was asked for."""
+
+    url: str
+    asked: list[str]
+
+
 @pytest.fixture(scope="module")
-def nodes(checkout: Path) -> Iterator[Cluster]:
-    """The cluster of README's first command, and two nodes; a hub that has one model can be reached."""
-    with (
-        hub.serving(HUB_MODEL, "facap/tiny-captioner") as (url, _),
-        three_nodes(checkout, HF_ENDPOINT=url) as running,
-    ):
+def served_hub() -> Iterator[ServedHub]:
+    with hub.serving(HUB_MODEL, "facap/tiny-captioner") as (url, asked):
+        yield ServedHub(url, asked)
+
+
+@pytest.fixture(scope="module")
+def nodes(checkout: Path, served_hub: ServedHub) -> Iterator[Cluster]:
+    """The cluster of README's first command, and two nodes; all of them reach the hub."""
+    with three_nodes(checkout, HF_ENDPOINT=served_hub.url) as running:
         yield running
 
 
@@ -64,8 +76,9 @@ def submit(nodes: Cluster, *entrypoint: str, **variables: str) -> subprocess.Com
     )
 
 
-def test_every_stage_is_done_and_every_row_is_there(pipeline: Run):
+def test_every_stage_is_done_and_every_row_is_there(pipeline: Run, served_hub: ServedHub):
     assert pipeline.code == 0, pipeline.output
+    assert served_hub.asked == []  # the shipped models need none
     assert "succeeded" in pipeline.output and "Ray runs on the cluster at" in pipeline.output
     store = pipeline.store
     reports = json.loads(Path(store.path("logs", "stages.json")).read_text())
@@ -137,9 +150,9 @@ import os, sys
 from facap.annotate import engine
 from jobs.job_runner import ray_session
 from jobs.job_settings import load_settings
-from facap.environment import set_here, variables
+from facap.environment import set_here
 settings = load_settings([], "job", "")
-set_here(variables(hub=False))
+set_here()
 with ray_session(sys.stdout):
     import ray
     wanted = engine.unnamed(engine.environment(settings.caption))
