@@ -7,7 +7,10 @@ A byte that could not be decoded (a half surrogate), a NUL or a terminal's escap
 that prints it, or change what its user sees.
 """
 
+import re
+
 SHOWN = 200  # characters, unless told otherwise
+LOGIN = re.compile(r"(?<=://)[^/?#\s\"']*@")
 
 
 def printable(text: str) -> str:
@@ -23,6 +26,15 @@ def shown(value: object, most: int = SHOWN) -> str:
         text = f"{type(value).__name__} that cannot be shown ({type(error).__name__})"
     safe = printable(text[: most + 1])
     return safe if len(safe) <= most else f"{safe[:most]}..."
+
+
+def without_login(text: str) -> str:
+    """`text` with no user name and password in the addresses that it holds.
+
+    >>> without_login("http://ann:secret@mlflow:5000/api does not answer")
+    'http://mlflow:5000/api does not answer'
+    """
+    return LOGIN.sub("", text)
 
 
 def _escaped(character: str) -> str:
