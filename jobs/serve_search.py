@@ -13,6 +13,7 @@ from typing import TextIO
 
 from facap.errors import ResourceError
 from facap.progress import Progress, StageReport
+from facap.quoting import without_secrets
 from facap.store import Store
 from jobs.build_index import model_to_serve
 from jobs.job_runner import run_jobs
@@ -61,7 +62,7 @@ def mlflow_ui(store: Store, settings: Settings) -> Iterator[str]:
     from serve_app.deploy import check_port
 
     if settings.mlflow_uri.startswith("http"):
-        yield settings.mlflow_uri
+        yield without_secrets(settings.mlflow_uri)
         return
     host, port = "127.0.0.1", settings.serve.mlflow_port
     try:

@@ -17,11 +17,13 @@ one wins, and the other finds out at its next check, before it deletes or commit
 
 import json
 import os
+import queue
 import socket
 import threading
 import time
 import uuid
 import weakref
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -192,19 +194,26 @@ class _Heart:
 
     def __init__(self, files: _Files, number: int, holder: Holder) -> None:
         self.files, self.number, self.holder = files, number, holder
-        self._over, self._lock = threading.Event(), threading.Lock()
-        threading.Thread(target=self._run, name=f"lease-{files.key}", daemon=True).start()
+        self._lock = threading.RLock()
+        # A garbage collection may free the Lease, and so call `stop`, in any thread and at any line: in the
+        # heart's too. An Event's set would wait for its own wait there; a SimpleQueue's put never waits.
+        self._over, self._wake = False, queue.SimpleQueue[None]()
+        self._thread = threading.Thread(target=self._run, name=f"lease-{files.key}", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
-        while not self._over.wait(HEARTBEAT_S):
+        while not self._over:
+            with suppress(queue.Empty):
+                self._wake.get(timeout=HEARTBEAT_S)
             with self._lock:
                 try:
-                    if self._over.is_set() or self._taken_by() is not None:
-                        return  # the driver finds out when it checks
+                    if self._over or self._taken_by() is not None:
+                        break  # the driver finds out when it checks
                     self.holder = replace(self.holder, beat=self.holder.beat + 1, beat_at=_now())
                     self.files.write(self.number, self.holder)
                 except OSError:  # the file system does not answer; it may at the next beat
                     continue
+        self._remove()
 
     def _taken_by(self) -> str | None:
         """Who has it, in words, if that is not this process any more."""
@@ -229,7 +238,13 @@ class _Heart:
     def stop(self) -> None:
         if self.holder.pid != os.getpid():  # a fork of the process that holds it
             return
-        self._over.set()
+        self._over = True
+        self._wake.put(None)
+        if threading.get_ident() != self._thread.ident:  # the heart may be in a write; it removes after it
+            self._remove()
+
+    def _remove(self) -> None:
+        """Removes the file if it is still ours."""
         with self._lock:
             try:
                 if self._taken_by() is None:

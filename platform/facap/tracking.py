@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facap.errors import ConfigError
+from facap.quoting import without_secrets
 from facap.store import Store, code_version
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ def open_client(store: Store, uri: str) -> "MlflowClient":
 
 
 def start_run(client: "MlflowClient", name: str, params: dict[str, Any]) -> "Run":
-    """A new run of the experiment, with its parameters and the code version."""
+    """A new run of the experiment, with the code version and its parameters, less what addresses hide."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
     run = client.create_run(experiment.experiment_id, run_name=name, tags={"facap.code": code_version()})
     for key, value in flatten(params).items():
-        client.log_param(run.info.run_id, key, str(value)[:500])
+        client.log_param(run.info.run_id, key, without_secrets(str(value))[:500])
     return run
 
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from facap.clean import registered
 from facap.clean.config import CleanConfig
-from facap.clean.entries import TRAIN_RUN, Workspace
+from facap.clean.entries import LAST_FILE, TRAIN_RUN, Workspace
 from facap.clean.pipeline import clean
 from facap.clean.registered import Registered
-from facap.errors import FacapError, WorkspaceError
+from facap.errors import ConfigError, FacapError, WorkspaceError
 from facap.index.build import IndexMetadata
 from facap.lease import Holder
 from facap.schemas import CAPTIONS, PAIRS, from_rows
@@ -167,9 +167,97 @@ def test_the_pictures_that_the_index_shows_stay_and_so_does_an_index_that_may_st
     manifest = Path(store.root, "index", "manifest.json")  # the same a month later
     then = datetime.fromtimestamp(time.time() - 30 * DAYS, UTC).isoformat(timespec="seconds")
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"created_at": then}))
-    told_by(store, REMOVE)
-    assert versions(store, "index") == {now.key}
-    assert versions(store, "images") == {shown_now.key, newest.key}
+    told = told_by(store, REMOVE)
+    rollback = "stays: the version before the finished one: a rollback leads to it"
+    assert told[f"index/data-{served.key}"] == rollback
+    assert versions(store, "index") == {served.key, now.key}
+    assert versions(store, "images") == {shown.key, shown_now.key, newest.key}
+
+
+def test_of_index_and_model_the_complete_version_before_the_finished_one_stays_and_no_earlier(store: Store):
+    for name, last in (("index", "index.json"), ("model", "training.json")):
+        made = [artefact(store, name, number, {last: "{}"}) for number in range(3)]
+        half = artefact(store, name, 3, {"half": ""}, finish=False)
+        half_key = half.key
+        del half
+        for stage, days in zip(made, (50, 40, 30), strict=True):
+            grow_old(stage.folder, days)
+        grow_old(Path(store.root, name, f"data-{half_key}"), 20)
+        manifest = Path(store.root, name, "manifest.json")
+        then = datetime.fromtimestamp(time.time() - 30 * DAYS, UTC).isoformat(timespec="seconds")
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"created_at": then}))
+        for _ in range(2):  # what stays once stays
+            told_by(store, REMOVE)
+            assert versions(store, name) == {made[1].key, made[2].key}
+
+
+def test_the_files_that_tell_a_complete_version_are_those_that_the_stages_write_last():
+    from facap.index.build import FILES
+    from facap.train.loop import SUMMARY
+
+    assert {"model": SUMMARY, "index": FILES[-1]} == LAST_FILE
+
+
+def test_what_a_serve_config_or_a_name_in_keep_names_stays(store: Store, tmp_path: Path):
+    shown, _ = (dataset(store, number, "images") for number in range(2))
+    models = [artefact(store, "model", n, {"training.json": "{}"}) for n in range(4)]
+    indexes = [
+        artefact(store, "index", n, index_of(shown) if n == 0 else {"index.json": "{}"}) for n in range(3)
+    ]
+    for n, stage in enumerate([*models, *indexes]):
+        grow_old(stage.folder, 90 - n)
+    for folder in ("shop-v1-aa", "shop-v2-bb"):
+        Path(store.root, "champions", folder).mkdir(parents=True)
+    for folder in ("images", "champions"):
+        grow_old(Path(store.root, folder), 90)
+    then = datetime.fromtimestamp(time.time() - 30 * DAYS, UTC).isoformat(timespec="seconds")
+    manifest = Path(store.root, "index", "manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"created_at": then}))
+    serve = tmp_path / "serve.yaml"
+    folders = (
+        f"model_folder: /workspace/model/data-{models[0].key}",
+        f"index_folder: /workspace/index/data-{indexes[0].key}",
+    )
+    args = "\n".join(folders)
+    serve.write_text(f"{args}\nother: /workspace/champions/shop-v1-aa/\n")
+    words = [
+        "--workspace",
+        store.root,
+        "--clean.keep",
+        str(serve),
+        "--clean.keep",
+        f"model/data-{models[1].key}",
+    ]
+    settings = load_settings(words, "clean", "").clean
+    told = told_by(store, settings)
+    assert (
+        told[f"model/data-{models[0].key}"]
+        == told[f"index/data-{indexes[0].key}"]
+        == f"stays: {serve} names it"
+    )
+    assert told["champions/shop-v1-aa"] == f"stays: {serve} names it"
+    assert told[f"images/data-{shown.key}"] == f"stays: index/data-{indexes[0].key} names it"
+    assert told[f"model/data-{models[1].key}"] == "stays: clean.keep names it"
+    without = told_by(store, CleanConfig())
+    gone = [f"model/data-{models[0].key}", f"model/data-{models[1].key}", f"index/data-{indexes[0].key}"]
+    for path in [*gone, f"images/data-{shown.key}", "champions/shop-v1-aa"]:
+        assert without[path].startswith("goes"), path
+    assert told["champions/shop-v2-bb"].startswith("goes")
+
+
+@pytest.mark.parametrize("text", [None, "model_folder: ''"])
+def test_a_file_to_keep_by_that_is_not_there_or_names_nothing_stops_it(
+    store: Store, tmp_path: Path, text: str | None
+):
+    old = dataset(store, 1)
+    dataset(store, 2)
+    grow_old(store.root, 30)
+    file = tmp_path / "serve.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=r"clean.keep: '.*serve.yaml' should .* nothing was removed"):
+        clean(store, CleanConfig(remove=True, keep=(str(file),)), Registered(), "", lambda text: None)
+    assert old.key in versions(store)
 
 
 def test_what_settings_name_stays(store: Store):
@@ -222,6 +310,9 @@ def test_mlflow_that_does_not_answer_is_an_error_and_nothing_goes(
         WorkspaceError, match=r"does not say which models are registered .* nothing was removed"
     ):
         registered.read(store, "http://127.0.0.1:9")
+    with pytest.raises(WorkspaceError, match=r"MLflow at http://127.0.0.1:9 does not say") as refused:
+        registered.read(store, "http://ann:secret@127.0.0.1:9")
+    assert "ann" not in str(refused.value) and "secret" not in str(refused.value)
     assert registered.read(store, "") == Registered()
     assert not Path(store.root).exists()  # asking makes no database
 
@@ -250,6 +341,18 @@ def test_checkpoints_stay_while_their_training_can_go_on_and_go_with_it(store: S
     assert versions(store, "model") == {done.key}
     assert [path.name for path in Path(store.root, "train-runs").iterdir()] == ["of another tool"]
     assert TRAIN_RUN.fullmatch(run_name(done.key))
+
+
+def test_checkpoints_of_a_complete_training_go_though_another_model_is_the_finished_one(store: Store):
+    """Its version stays, since MLflow names it."""
+    earlier, _ = (artefact(store, "model", n, {"training.json": "{}"}) for n in range(2))
+    folder = Path(store.root, "train-runs", run_name(earlier.key))
+    folder.mkdir(parents=True)
+    (folder / "checkpoint").write_text("x")
+    grow_old(store.root, 30)
+    told = told_by(store, REMOVE, Registered(told={"shop v1": earlier.folder}))
+    assert told[f"model/data-{earlier.key}"] == "stays: MLflow's shop v1 names it"
+    assert earlier.key in versions(store, "model") and not folder.exists()
 
 
 def test_leftovers_of_kills_go_when_they_are_old(store: Store):
@@ -285,6 +388,21 @@ def test_a_damaged_manifest_stops_it_before_anything_goes(store: Store):
     with pytest.raises(WorkspaceError, match=r"captions/manifest.json cannot be read"):
         clean(store, REMOVE, Registered(), "", lambda text: None)
     assert old.key in versions(store)
+
+
+def test_a_folder_with_a_manifest_of_another_tool_is_left_alone_and_said(store: Store):
+    old = dataset(store, 1)
+    dataset(store, 2)
+    other = Path(store.root, "extension")
+    other.mkdir()
+    (other / "manifest.json").write_text('{"manifest_version": 3}')
+    (other / "a.tmp").write_text("theirs")
+    grow_old(store.root, 30)
+    said: list[str] = []
+    clean(store, REMOVE, Registered(), "", said.append)
+    assert said[0] == "left alone  extension/  its manifest.json is none of ours"
+    assert old.key not in versions(store)
+    assert sorted(path.name for path in other.iterdir()) == ["a.tmp", "manifest.json"]
 
 
 def test_nothing_beyond_a_link_and_nothing_of_others_is_removed(store: Store, tmp_path: Path):

@@ -238,6 +238,54 @@ def test_the_heart_beats_while_it_is_held_and_not_after(store: Store, monkeypatc
     assert lease_files(store) == []
 
 
+@pytest.mark.parametrize("beats", [0, 1, 2])
+def test_a_collection_in_the_heart_lets_the_version_go_at_whatever_line_it_comes(
+    store: Store, monkeypatch: pytest.MonkeyPatch, beats: int
+):
+    """The Lease is in a cycle, and it is the heart's thread that collects it."""
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.002)
+    folder = str(Path(store.root, "pairs"))
+    dropped, collected, lines, wanted = threading.Event(), [], [], 0
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        if not threading.current_thread().name.startswith("lease-") or collected or not dropped.is_set():
+            return trace
+        lines.append(event)
+        if len(lines) > wanted:
+            collected.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+            gc.collect()
+        return trace
+
+    def hold() -> threading.Thread:
+        cycle: list[Any] = [take(store._fs, folder, folder, KEY)]
+        cycle.append(cycle)
+        heart: threading.Thread = cycle[0]._heart._thread
+        return heart
+
+    places = set()
+    gc.disable()
+    gc.freeze()  # what was there before is not looked through each time
+    threading.settrace(trace)
+    try:
+        for at in range(beats * 40, (beats + 1) * 40):
+            wanted = at
+            dropped.clear()
+            collected.clear()
+            lines.clear()
+            heart = hold()
+            dropped.set()
+            heart.join(timeout=30)
+            assert not heart.is_alive(), f"hangs after a collection at {collected}"
+            assert lease_files(store) == [], collected
+            places.update(collected)
+    finally:
+        threading.settrace(None)  # type: ignore[arg-type]
+        gc.unfreeze()
+        gc.enable()
+    assert len(places) > 10
+    assert take(store._fs, folder, folder, KEY).is_ours()
+
+
 def test_an_error_lets_the_version_go(store: Store):
     def run() -> None:
         stage = store.stage("pairs", PAIRS, KEY)

@@ -25,6 +25,21 @@ def test_what_cannot_be_printed_is_escaped(text: str, says: str) -> None:
     assert printable(text) == shown(text) == says
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("http://ann:secret@mlflow:5000/a does not answer", "http://mlflow:5000/a does not answer"),
+        ("postgresql+psycopg://ann:s@cret@db/mlflow", "postgresql+psycopg://db/mlflow"),
+        ("of http://token@a/b and https://x:y@c", "of http://a/b and https://c"),
+        ("http://host:5000/models/a@champion, ann@shop.example", None),
+        ("sqlite:////w/mlflow.db", None),
+        ("s3://bucket/a?who=b@c", "s3://bucket/a"),
+    ],
+)
+def test_an_address_is_shown_without_what_logs_in(text: str, says: str | None) -> None:
+    assert without_secrets(text) == (text if says is None else says)
+
+
 def test_long_text_is_cut() -> None:
     assert shown("x" * 10**6) == "x" * SHOWN + "..." and shown("\0" * 10, 8) == "\\x00\\x00..."
 

@@ -98,10 +98,10 @@ class EndpointConfig(StageConfig):
     @classmethod
     def _is_address(cls, url: str) -> str:
         parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError(f"should begin with http:// or https://, got '{url}'")
         if parts.username or parts.password:
             raise ValueError("holds a user name or password, which logs would show; use api_key_variable")
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(f"should begin with http:// or https://, got '{url}'")
         return url
 
 

@@ -15,6 +15,11 @@ class CleanConfig(StageConfig):
         description="days for which a version that is not the finished one is kept after its last change: it "
         "may be resumed, or be what a setting is changed back to",
     )
+    keep: tuple[str, ...] = Field(
+        (),
+        description="what stays besides: files whose text names versions or downloaded models, such as the "
+        "Serve config of a deployed service, or names such as model/data-<key>",
+    )
     temporary_hours: float = Field(
         6.0,
         ge=0,

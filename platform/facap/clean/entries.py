@@ -16,11 +16,14 @@ from dataclasses import dataclass
 import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
+from facap.errors import WorkspaceError
 from facap.store import KEY_LENGTH, Store
 
 VERSION = re.compile(rf"data-([0-9a-f]{{{KEY_LENGTH}}})")
 TRAIN_RUN = re.compile(rf".+-([0-9a-f]{{{KEY_LENGTH}}})")
 LEASE = re.compile(rf"lease-([0-9a-f]{{{KEY_LENGTH}}})-\d+\.json")
+CHAMPION = re.compile(r"champions/([^/\s\"'\\]+)")  # as an address in a text has it
+LAST_FILE = {"model": "training.json", "index": "index.json"}  # is written last: the version is complete
 TRAIN_RUNS, CHAMPIONS, REPORTS = "train-runs", "champions", "reports"
 NO_DATASETS = {TRAIN_RUNS, CHAMPIONS, REPORTS, "logs", "mlartifacts"}
 TEXT_BYTES = 64 * 2**20  # of a version's JSON files; the index lists the parts of IMAGES
@@ -36,6 +39,7 @@ class Entry:
     path: str
     size_bytes: int
     changed: float
+    is_complete: bool = False  # a version of LAST_FILE that has this file
 
 
 class Workspace:
@@ -54,6 +58,17 @@ class Workspace:
     def datasets(self) -> list[str]:
         """Names of the folders that may hold a dataset or artefact."""
         return [i.base_name for i in self._list("") if _is_folder(i) and not _is_foreign(i.base_name)]
+
+    def is_foreign(self, name: str) -> bool:
+        """Whether a folder's manifest.json is none of ours: it cannot be read, and no version is there."""
+        folder = FileSelector(f"{self.base}/{name}", allow_not_found=True)
+        if name == "champion" or any(VERSION.fullmatch(i.base_name) for i in self.fs.get_file_info(folder)):
+            return False  # a decision has no files; a version may be a link
+        try:
+            self.store.manifest(name)
+        except WorkspaceError:
+            return True
+        return False
 
     def texts(self, entry: Entry) -> str:
         """The JSON files right in a version's folder, as one text; they may name other versions."""
@@ -99,7 +114,9 @@ class Workspace:
     def _folder(self, kind: str, name: str, key: str, path: str) -> Entry:
         infos = [self.fs.get_file_info(f"{self.base}/{path}"), *self._list(path, deep=True)]
         size = sum(info.size or 0 for info in infos if info.is_file)
-        return Entry(kind, name, key, path, size, max(map(_changed, infos)))
+        last = f"{self.base}/{path}/{LAST_FILE.get(name, '')}"
+        is_complete = kind == "version" and any(info.path == last for info in infos)
+        return Entry(kind, name, key, path, size, max(map(_changed, infos)), is_complete)
 
     def _list(self, path: str, deep: bool = False) -> list[FileInfo]:
         """What lies in a folder; nothing if a link leads there, and no links that lie in it."""

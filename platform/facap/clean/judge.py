@@ -1,7 +1,8 @@
 """Which entries stay and why, which may go and why; pure, so that it can be held against any workspace.
 
 A version stays if it is the finished one, if a run makes it, if something that stays names it, if a run or
-the service may still read it, or if it is young. All of these are looked at before anything may go.
+the service may still read it, if a rollback leads to it, or if it is young. All of these are looked at
+before anything may go.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -54,9 +55,10 @@ def judge(entries: Iterable[Entry], facts: Facts, texts: Callable[[Entry], str])
                 stay[other] = f"{entry.path} names it"
                 queue.append(other)
     kept = {(entry.name, entry.key) for entry in stay}
+    complete = {(entry.name, entry.key) for entry in versions if entry.is_complete}
     verdicts = []
     for entry in entries:
-        reason = stay.get(entry) if entry.kind == "version" else _other_stays(entry, facts, kept)
+        reason = stay.get(entry) if entry.kind == "version" else _other_stays(entry, facts, kept, complete)
         verdicts.append(Verdict(entry, bool(reason), reason or _may_go(entry, facts)))
     return verdicts
 
@@ -78,13 +80,25 @@ def _version_stays(entry: Entry, facts: Facts, entries: list[Entry]) -> str:
         return since
     if entry.name == "index" and _is_young(_made_at(facts.finished.get("index")), facts):
         return "a service that was not started again since may serve it"
+    if entry == _before(finished, entry.name, entries):
+        return "the version before the finished one: a rollback leads to it"
     same = [e.changed for e in entries if (e.name, e.key) == (entry.name, entry.key) and e.kind != "lease"]
     if _is_young(max(same), facts):  # of a training its checkpoints are what changes
         return f"changed within clean.keep_days ({facts.config.keep_days:g})"
     return ""
 
 
-def _other_stays(entry: Entry, facts: Facts, kept: set[tuple[str, str]]) -> str:
+def _before(finished: Manifest | None, name: str, entries: list[Entry]) -> Entry | None:
+    """The complete version of `name` that changed last, but for the finished one."""
+    if finished is None:
+        return None
+    others = [e for e in entries if e.name == name and e.is_complete and e.key != finished.key]
+    return max(others, key=lambda entry: entry.changed, default=None)
+
+
+def _other_stays(
+    entry: Entry, facts: Facts, kept: set[tuple[str, str]], complete: set[tuple[str, str]]
+) -> str:
     if entry.kind == "champion":
         for beginning, why in facts.champions.items():
             if entry.name.startswith(beginning):
@@ -96,7 +110,7 @@ def _other_stays(entry: Entry, facts: Facts, kept: set[tuple[str, str]]) -> str:
         return f"of a version being made by {facts.live[entry.name, entry.key]}"
     if entry.kind == "checkpoints":
         finished = facts.finished.get("model")
-        is_done = finished is not None and finished.key == entry.key
+        is_done = (finished is not None and finished.key == entry.key) or (entry.name, entry.key) in complete
         if (entry.name, entry.key) in kept and not is_done:
             return "its training goes on from here"
         if _is_young(entry.changed, facts):

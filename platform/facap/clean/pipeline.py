@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from facap.clean.config import CleanConfig
-from facap.clean.entries import Entry, Workspace
+from facap.clean.entries import CHAMPION, Entry, Workspace
 from facap.clean.judge import DAY_S, HOUR_S, Facts, Verdict, judge, keys_in
+from facap.clean.kept import kept_texts
 from facap.clean.registered import Registered, folder_of
 from facap.errors import StageBusy
 from facap.lease import Holder, holder_of
@@ -35,11 +36,17 @@ def clean(
     """Says what stays and what goes, and with `config.remove` removes it; returns the verdicts.
 
     `settings`: the run's, as text; they may name a version too. WorkspaceError for a manifest that cannot be
-    read: what it names is not known then, so nothing is removed.
+    read, ConfigError for something in `config.keep` that cannot be: what they name is not known then, so
+    nothing is removed.
     """
     workspace = Workspace(store)
-    entries = workspace.entries()
-    verdicts = judge(entries, _facts(workspace, entries, config, registered, settings), workspace.texts)
+    foreign = tuple(f"{name}/" for name in workspace.datasets() if workspace.is_foreign(name))
+    for folder in foreign:
+        say(f"left alone  {folder}  its manifest.json is none of ours")
+    entries = [entry for entry in workspace.entries() if not entry.path.startswith(foreign)]
+    names = [name for name in workspace.datasets() if f"{name}/" not in foreign]
+    facts = _facts(workspace, names, entries, config, registered, settings)
+    verdicts = judge(entries, facts, workspace.texts)
     now = time.time()
     for verdict in verdicts:
         say(f"{'stays' if verdict.stays else 'goes '}  {_line(verdict.entry, now)}  {verdict.why}")
@@ -67,17 +74,24 @@ def in_words(size_bytes: float) -> str:
 
 
 def _facts(
-    workspace: Workspace, entries: list[Entry], config: CleanConfig, registered: Registered, settings: str
+    workspace: Workspace,
+    names: list[str],
+    entries: list[Entry],
+    config: CleanConfig,
+    registered: Registered,
+    settings: str,
 ) -> Facts:
     now = time.time()
     store = workspace.store
-    found = {name: store.manifest(name) for name in workspace.datasets()}
+    found = {name: store.manifest(name) for name in names}
     finished = {name: manifest for name, manifest in found.items() if manifest is not None}
     told = {f"{name}/manifest.json": str(asdict(manifest)) for name, manifest in finished.items()}
     told |= {f"MLflow's {version}": text for version, text in registered.told.items()}
     champions = {folder: f"has the alias {aliases}" for folder, aliases in registered.aliased.items()}
-    named = keys_in({**told, "this run's settings": settings})
+    asked = {**kept_texts(config.keep), "this run's settings": settings}
+    named = keys_in({**told, **asked})
     champions |= _decided(finished, registered)
+    champions |= {name: f"{who} names it" for who, text in asked.items() for name in CHAMPION.findall(text)}
     return Facts(config, now, finished, _live(workspace, entries, config, now), named, champions)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facap.errors import WorkspaceError
+from facap.quoting import without_secrets
 from facap.store import Store
 from facap.tracking import tracking_uri
 
@@ -47,8 +48,9 @@ def read(store: Store, uri: str) -> Registered:
         }
     except (MlflowException, OSError) as error:
         raise WorkspaceError(
-            f"MLflow at {where} does not say which models are registered ({error}), and they may need what "
-            "would go: nothing was removed; run again when it answers"
+            f"MLflow at {without_secrets(where)} does not say which models are registered "
+            f"({without_secrets(error)}), and they may need what would go: nothing was removed; run again "
+            "when it answers"
         ) from error
     return Registered(aliased, told)
 

@@ -68,14 +68,15 @@ def run(store: Store, config: EvaluateConfig, progress: Progress) -> StageReport
         )
     each = store.stage("ranks", RANKS, stage.key)
     each.write(from_rows(ranks, RANKS))
-    each.commit(config=config.model_dump(mode="json"), inputs=inputs, expected=len(ranks))
+    kept = config.model_dump(mode="json", exclude={"mlflow_uri"})  # it may hold a password
+    each.commit(config=kept, inputs=inputs, expected=len(ranks))
     shown = report_page.figures_of(store, questions.queries, questions.tasks, answers, vectors, rows)
     page = report_page.render(store, shown)
     reports.keep(store, report_page.NAME, page, shown)
     _log(store, config, rows, inputs, page)
     stage.write(from_rows(rows, METRICS))
     manifest = stage.commit(
-        config=config.model_dump(mode="json"),
+        config=kept,
         inputs=inputs,
         extra={"queries": len(questions.queries)},
         expected=len(rows),

@@ -79,7 +79,8 @@ def run(store: Store, config: RegistryConfig, progress: Progress) -> StageReport
         "reasons": decision.reasons,
         "numbers": decision.numbers,
     }
-    stage.commit(config=config.model_dump(mode="json"), inputs=inputs, extra=extra)
+    kept = config.model_dump(mode="json", exclude={"mlflow_uri"})  # it may hold a password
+    stage.commit(config=kept, inputs=inputs, extra=extra)
     return StageReport("promote", 1, 1, seconds=time.monotonic() - started, note=_note(extra))
 
 

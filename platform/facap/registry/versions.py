@@ -25,6 +25,7 @@ import psutil
 from mlflow.exceptions import MlflowException
 
 from facap.errors import ModelMissing, StageFailed
+from facap.quoting import without_secrets
 from facap.tracking import start_run
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ def roll_back(client: "MlflowClient", name: str) -> tuple[str, str]:
     with promotion_lock(client, name):
         champion, previous = aliased(client, name, CHAMPION), aliased(client, name, PREVIOUS)
         if champion is None or previous is None:
-            raise ModelMissing(f"'{name}' has no version to go back to in {client.tracking_uri}")
+            raise ModelMissing(
+                f"'{name}' has no version to go back to in {without_secrets(client.tracking_uri)}"
+            )
         promote(client, name, str(previous.version))
         return str(previous.version), str(champion.version)
 
@@ -191,7 +194,7 @@ def load_version(client: "MlflowClient", name: str, cache: str, which: str) -> C
             raise
         version = None
     if version is None:
-        raise ModelMissing(f"'{name}' has no version '{which}' in {client.tracking_uri}")
+        raise ModelMissing(f"'{name}' has no version '{which}' in {without_secrets(client.tracking_uri)}")
     return _on_this_machine(client, version, cache)
 
 
@@ -205,8 +208,8 @@ def load_champion(client: "MlflowClient", name: str, cache: str, otherwise: str 
         version = client.get_model_version(name, otherwise)
     if version is None:
         raise ModelMissing(
-            f"'{name}' has no version with the alias '{CHAMPION}' in {client.tracking_uri}; train, evaluate "
-            "and register a model that passes the gate, or set the alias in MLflow"
+            f"'{name}' has no version with the alias '{CHAMPION}' in {without_secrets(client.tracking_uri)}; "
+            "train, evaluate and register a model that passes the gate, or set the alias in MLflow"
         )
     return _on_this_machine(client, version, cache)
 

@@ -64,7 +64,7 @@ def run(store: Store, config: VerifyConfig, progress: Progress) -> StageReport:
     table = stage.read(["faithfulness", "failed", "rank"])
     check_failures("verify", stage.statuses(), config.max_failure_rate, stage=stage)
     manifest = stage.commit(
-        config=config.model_dump(mode="json"),
+        config=config.model_dump(mode="json", exclude={"mlflow_uri"}),  # it may hold a password
         inputs=inputs,
         extra={"rows_in": triplets.num_rows} | _sums(table),
         expected=triplets.num_rows,
