@@ -45,12 +45,12 @@ class Server:
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, start_new_session=True, env=environment
             )
-        deadline = time.monotonic() + 300
-        while True:
-            with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=5):
-                return
-            assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
-            time.sleep(0.2)
+        processes.wait_until(self.answers, self.process, self.folder / "server.log", every_s=0.2)
+
+    def answers(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+            return True
+        return False
 
     def kill(self) -> None:
         processes.kill_everything(self.process)
@@ -100,9 +100,10 @@ class Training:
         return str(MlflowClient(self.uri).get_run(self.run_id).info.status)
 
     def until_it_says(self, text: str) -> None:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + processes.PATIENCE_S
         while text not in self.screen.getvalue():
-            assert time.monotonic() < deadline, self.screen.getvalue()
+            if time.monotonic() > deadline:
+                raise AssertionError(self.screen.getvalue())
             time.sleep(0.1)
 
 
