@@ -42,7 +42,7 @@ def open_client(store: Store, uri: str) -> "MlflowClient":
 
 
 def start_run(client: "MlflowClient", name: str, params: dict[str, Any]) -> "Run":
-    """A new run of the experiment, with the code version and its parameters, less what addresses hide."""
+    """A new run of the experiment: its parameters, less the logins in addresses, and the code version."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
     run = client.create_run(experiment.experiment_id, run_name=name, tags={"facap.code": code_version()})

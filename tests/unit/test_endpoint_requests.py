@@ -72,6 +72,7 @@ def test_the_key_is_shown_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     ("url", "message"),
     [
         ("vlm.example/v1", "should begin with http"),
+        ("ftp://ann:secret@vlm.example/v1", "holds a user name or password, which logs"),
         ("ftp://h/v1", "should begin"),
         ("https://me:pw@h/v1", "logs"),
     ],

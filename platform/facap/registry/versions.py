@@ -121,9 +121,7 @@ def roll_back(client: "MlflowClient", name: str) -> tuple[str, str]:
     with promotion_lock(client, name):
         champion, previous = aliased(client, name, CHAMPION), aliased(client, name, PREVIOUS)
         if champion is None or previous is None:
-            raise ModelMissing(
-                f"'{name}' has no version to go back to in {without_secrets(client.tracking_uri)}"
-            )
+            raise ModelMissing(f"'{name}' has no version to go back to in {_address(client)}")
         promote(client, name, str(previous.version))
         return str(previous.version), str(champion.version)
 
@@ -194,7 +192,7 @@ def load_version(client: "MlflowClient", name: str, cache: str, which: str) -> C
             raise
         version = None
     if version is None:
-        raise ModelMissing(f"'{name}' has no version '{which}' in {without_secrets(client.tracking_uri)}")
+        raise ModelMissing(f"'{name}' has no version '{which}' in {_address(client)}")
     return _on_this_machine(client, version, cache)
 
 
@@ -208,10 +206,14 @@ def load_champion(client: "MlflowClient", name: str, cache: str, otherwise: str 
         version = client.get_model_version(name, otherwise)
     if version is None:
         raise ModelMissing(
-            f"'{name}' has no version with the alias '{CHAMPION}' in {without_secrets(client.tracking_uri)}; "
-            "train, evaluate and register a model that passes the gate, or set the alias in MLflow"
+            f"'{name}' has no version with the alias '{CHAMPION}' in {_address(client)}; train, evaluate "
+            "and register a model that passes the gate, or set the alias in MLflow"
         )
     return _on_this_machine(client, version, cache)
+
+
+def _address(client: "MlflowClient") -> str:
+    return without_secrets(client.tracking_uri)
 
 
 def _on_this_machine(client: "MlflowClient", version: "ModelVersion", cache: str) -> Champion:
