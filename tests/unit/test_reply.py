@@ -5,7 +5,7 @@ import math
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from facap.annotate import answer, engine, reply
@@ -54,6 +54,51 @@ def test_any_body_is_a_row_with_a_text_or_a_reason(body: bytes) -> None:
         said = answer.read(made["raw"], cut_off=made["cut_off"], max_chars=800)
         assert said if isinstance(said, str) else said.status and said.error
     assert made["confidence"] is None or 0 <= made["confidence"] <= 1
+
+
+DEEP = st.builds(
+    lambda depth, ends: ends[0] * depth + "1" + ends[1] * depth,
+    st.sampled_from([2, 100, 400, 700, 900]) | st.integers(1, 1000),
+    st.sampled_from([("[", "]"), ('{"text":', "}"), ('[{"text":', "}]"), ('{"message":', "}")]),
+)
+HUGE = st.builds(
+    lambda sign, digits, end: sign + "9" * digits + end,
+    st.sampled_from(["", "-"]),
+    st.sampled_from([10, 308, 309, 400, 4300, 4301]),
+    st.sampled_from(["", ".0", "e5", "e999999"]),
+)
+PLACES = (
+    '{"choices": [{"message": {"content": @}}], "usage": {"prompt_tokens": 1}}',
+    '{"choices": [{"message": {"content": [@, {"text": @}]}}]}',
+    '{"choices": [{"message": {"content": "a", "refusal": @}, "finish_reason": @}]}',
+    '{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": @, "completion_tokens": @}}',
+    '{"choices": [{"message": {"content": "a"}, "logprobs": {"content": [@, {"logprob": @}]}}]}',
+    '{"choices": [{"text": @, "error": @}]}',
+    '{"error": @}',
+    '{"error": {"message": @}}',
+    '{"choices": @}',
+    "@",
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(PLACES), DEEP | HUGE | st.sampled_from(["NaN", "Infinity", "-Infinity", "1e999"]))
+@example(PLACES[3], "9" * 400)
+@example(PLACES[0], "[" * 700 + "]" * 700)
+@example(PLACES[7], "[" * 900 + "]" * 900)
+def test_values_that_are_huge_or_deep_are_no_error(place: str, value: str) -> None:
+    got = reply.read(place.replace("@", value).encode())
+    assert len(got.failure) <= 400 and all(n is None or 0 <= n < 2**31 for n in (got.read, got.written))
+
+
+def test_a_reply_is_kept_whatever_its_other_fields_say() -> None:
+    message = (
+        '{"choices": [{"message": {"content": "a"}, "finish_reason": %s}], "usage": {"prompt_tokens": %s}}'
+    )
+    for odd in ("9" * 400, "NaN", "-1", "[" * 700 + "]" * 700):
+        assert reply.read((message % (odd, odd)).encode()) == reply.Reply("a")
+    parts = '{"choices": [{"message": {"content": ["a ", {"text": "red"}, [["dress"]], {"text": ["x"]}]}}]}'
+    assert reply.read(parts.encode()).text == "a red"
 
 
 @pytest.mark.parametrize("mode", [m for m, rows in endpoints.EXPECTED.items() if rows == {"ok": 2}])

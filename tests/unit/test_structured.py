@@ -93,3 +93,10 @@ def test_the_prompt_names_every_attribute(category: str) -> None:
     assert category in prompt and all(f'"{name}"' in prompt for name in [*WORDS.names(), "caption"])
     plain = caption_pipeline.describe(prompts.load("attributes_plain"), category, config)
     assert plain == "the attributes of"
+
+
+def test_values_in_one_another_are_no_error() -> None:
+    for depth in (1, 100, *range(900, 1000)):  # where Python's own limit is met: reading, or telling of it
+        for value in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
+            parsed = structured.parse(f'{{"colour": {value}}}', words=taxonomy.load())
+            assert parsed.status == "unparsable" and parsed.error

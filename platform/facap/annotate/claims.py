@@ -30,11 +30,11 @@ _GOES_ON = re.compile(rf"^(?: and{_DETERMINER})? $")  # "white buttons", "the be
 # A noun that is said once for two values: "the length from knee to full" is of a knee length and a full one.
 _SPREAD = (
     (
-        re.compile(r"(\w+) from (\w+(?: \w+)?) to ((?:a |an )?\w+(?: \w+)??)(?=,| and |$|\.|;)"),
+        re.compile(r"\b(\w+) from (\w+(?: \w+)?) to ((?:a |an )?\w+(?: \w+)??)(?=,| and |$|\.|;)"),
         r"from \2 \1 to \3 \1",
     ),
     (re.compile(r"\bthe (\w+) (\w+) instead of (\w+)\b"), r"the \2 \1 instead of \3 \1"),
-    (re.compile(r"(\w+) (for|to|with|into|instead of) (\w+) ones?\b"), r"\1 \2 \3 \1"),
+    (re.compile(r"\b(\w+) (for|to|with|into|instead of) (\w+) ones?\b"), r"\1 \2 \3 \1"),
 )
 
 

@@ -11,7 +11,8 @@ import json
 import re
 from typing import Any
 
-_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+# A string without an end runs to the end of the text: it is read once, not from each of its quotes.
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.?)*+(?:"|\Z))|,(?=\s*[}\]])', re.DOTALL)
 _ATTEMPTS = 8  # braces of the prose before it, at each of which an object might begin
 
 
@@ -38,7 +39,7 @@ def read(text: str) -> dict[str, Any]:
     reason = ""
     for start in starts:
         rest = text[start:]
-        for candidate in (rest, _TRAILING_COMMA.sub(r"\1", rest)):
+        for candidate in dict.fromkeys((rest, _TRAILING_COMMA.sub(r"\1", rest))):  # mostly one
             try:
                 found, _ = _DECODER.raw_decode(candidate)
             except _Doubled as error:

@@ -20,16 +20,16 @@ _NAME = (
 )
 _UPPER = r"(?-i:THINK(?:ING)?|THOUGHTS?|REASON(?:ING)?)"  # "[think]" may be a word of the text
 _TAG = re.compile(
-    rf"(?P<close></\s*{_NAME}\s*>|\[/{_UPPER}\]|◁/{_NAME}▷|<\|(?:end_of_|end_|/){_NAME}\|>|<channel\|>|"
+    rf"(?P<close></\s{{0,8}}{_NAME}\s*>|\[/{_UPPER}\]|◁/{_NAME}▷|<\|(?:end_of_|end_|/){_NAME}\|>|<channel\|>|"
     rf"<unused95>|<\|close\|>\s*{_NAME}\s*<\|sep\|>|here(?:'s| is) my response:)|"
-    rf"(?P<open><\s*{_NAME}(?:\s[^<>]{{0,80}})?>|\[{_UPPER}\]|◁{_NAME}▷|<\|(?:begin_of_|"
+    rf"(?P<open><\s{{0,8}}{_NAME}(?:\s[^<>]{{0,80}})?>|\[{_UPPER}\]|◁{_NAME}▷|<\|(?:begin_of_|"
     rf"start_)?{_NAME}\|>|<\|channel>\s*thought\b|<unused94>\s*thought\b|<\|open\|>\s*{_NAME}\s*<\|sep\|>|"
     r"here(?:'s| is) my thought process:)",
     re.IGNORECASE,
 )
 # gpt-oss: each message names its channel; without special tokens the names run into the texts.
 _CHANNEL = re.compile(
-    r"<\|channel\|>\s*(\w+)[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>(.*?)(?=<\|(?:end|"
+    r"<\|channel\|>\s*(\w{1,40}+)[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>(.*?)(?=<\|(?:end|"
     r"return|call|start|channel)\|>|\Z)",
     re.DOTALL,
 )

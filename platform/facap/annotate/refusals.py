@@ -26,6 +26,11 @@ _ANSWER = (
     r"continue|respond|participate|perform|comment|interpret|share|proceed|fully|actually|directly|"
     r"accurately|reliably|visually)"
 )
+_SHOWN = (  # what a picture has to show; "does not show any logo" is of a garment that is there
+    r"(?:persons?|people|humans?|individuals?|m[ae]n|wom[ae]n|faces?|"
+    r"models?(?! (?:number|name)\b)|garments?|cloth(?:es|ing)|apparel|"
+    rf"outfits?|dress(?:es)?|items?|products?|objects?|content|{_PICTURE})"
+)
 _LACK = (
     rf"(?:have (?:access|the ability|enough|any|an?|the) ?(?:\w+ )?(?:to|{_PICTURE}|information|context|"
     r"details?))"
@@ -59,8 +64,10 @@ _REFUSAL = re.compile(
             r"come through)\b",
             r"\b(?:please|could you|can you|would you|you (?:can|could|may)|"
             r"you need to)\b.{0,20}\b(?:share|provide|upload|attach|re-?upload|send|resend|supply|"
-            rf"paste|clarify|specify|describe|rephrase|try again)\b.{{0,60}}(?:{_PICTURE}|description|"
-            r"details?|information|text|again|request|garment|more|$)",
+            rf"paste|clarify|specify|rephrase|try again)\b(?:.{{0,60}}(?:{_PICTURE}\b(?! prints?\b)|"
+            r"description|details?\b(?! (?:on|at|in|to|along|around)\b)|information|"
+            r"(?:con)?texts?\b(?! (?:that|saying|on)\b)|again|request|garments?\b(?! in\b))|[.!?]*$)",
+            r"\b(?:please|could you|can you)\b.{0,20}\b(?:clarify|rephrase|try again)\b",
             rf"^(?:no|missing) {_PICTURE}[.!]*$",
             r"\b(?:against|violates?|violating|due to|per|under|because of) (?:my|our|the|openai's|its|"
             r"safety|content) ?(?:\w+ ){0,2}(?:guidelines|polic(?:y|ies)|programming|restrictions|"
@@ -84,7 +91,8 @@ _REFUSAL = re.compile(
             r"access))\b|\bi'm having (?:\w+ )?(?:trouble|difficult(?:y|ies))\b",
             r"^(?:i'd|i would|i'll|i will) be (?:happy|glad) to (?:help|assist|describe)\b",
             rf"^(?:the |this |your )?(?:provided |given |attached )?{_PICTURE} (?:does not|doesn't|do not|"
-            r"don't) (?:\w+ )?(?:contain|show|depict|include|display|feature) (?:an?|any)\b",
+            r"don't) (?:\w+ )?(?:contain|show|depict|include|display|feature) (?:an?|any) "
+            rf"(?:(?!(?:at|for|in|of|on|to|with)\b)[\w-]+,? ){{0,3}}{_SHOWN}\b",
             rf"^there (?:is|are) no (?:\w+ ){{1,3}}in (?:the|this|your) (?:\w+ )?{_PICTURE}(?:[.,!;]|$)",
             r"^request (?:is |was )?(?:refused|denied|declined|blocked)\b|^error\b.{0,60}\b(?:image|"
             r"process|request|load)",

@@ -10,7 +10,6 @@ by which an answer is cut off whatever its tokens are, and those of content filt
 """
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +56,7 @@ def read(body: bytes) -> Reply:
         return failed(f"the endpoint answered without a choice: {_beginning(body)}")
     usage, message = _object(reply.get("usage")), _object(choice.get("message"))
     read, written = _tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens"))
-    finish_reason = _FINISHED.get(str(choice.get("finish_reason")).lower(), "")
+    finish_reason = _FINISHED.get(_as_text(choice.get("finish_reason")).lower(), "")
     text = _text(message.get("content")) or _text(message.get("refusal")) or _text(choice.get("text"))
     if message.get("refusal"):
         finish_reason = finish_reason or FILTERED
@@ -81,13 +80,15 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return _writable(content)
     if isinstance(content, list):
-        return "".join(_text(part.get("text") if isinstance(part, dict) else part) for part in content[:1000])
+        parts = (part.get("text") if isinstance(part, dict) else part for part in content[:1000])
+        return "".join(_writable(part) for part in parts if isinstance(part, str))
     return ""
 
 
 def _tokens(count: Any) -> int | None:
-    whole = isinstance(count, (int, float)) and not isinstance(count, bool) and math.isfinite(count)
-    return int(count) if whole and 0 <= count < _MOST_TOKENS else None
+    if isinstance(count, bool) or not isinstance(count, (int, float)):
+        return None
+    return int(count) if 0 <= count < _MOST_TOKENS else None  # NaN is in no range
 
 
 def _logprobs(told: Any) -> list[float] | None:
@@ -111,7 +112,14 @@ def _number(value: Any) -> float | None:
 
 def _message(error: Any) -> str:
     said = error.get("message") or error.get("code") if isinstance(error, dict) else error
-    return str(said if said else "it does not say which")[:300]
+    return (_as_text(said) if said else "it does not say which")[:300]
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return str(value)
+    except RecursionError:
+        return "values too deep in one another"
 
 
 def _beginning(body: bytes) -> str:

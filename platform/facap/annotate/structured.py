@@ -84,6 +84,8 @@ def parse(
         if fault and fault.status == "refused":
             return Parsed(fault.status, fault.error)
         return Parsed("unparsable", f"{error}: {short(said)}")
+    except RecursionError:  # while the fault is put into words
+        return Parsed("unparsable", f"values too deep in one another: {short(said)}")
     except jsonschema.ValidationError as error:
         where = ".".join(map(str, error.absolute_path)) or "the answer"
         return Parsed("unparsable", f"{where}: {error.message[:200]}")

@@ -76,7 +76,7 @@ _OPTION = re.compile(
     r"three)\b(?:[ \t]*\([^()\n]{0,60}\))?[ \t]*[:.)–-]\s*",
     re.IGNORECASE | re.MULTILINE,
 )
-_OR = re.compile(r"\n[ \t]*\(?(?:or|alternatively|another option)\b[ \t]*[,:)]?[ \t]*\n", re.IGNORECASE)
+_OR = re.compile(r"\n[ \t]*\(?(?:or|alternatively|another option)\b[ \t]*+[,:)]?[ \t]*+\n", re.IGNORECASE)
 _MANY = re.compile(
     r"\b(?:options|alternatives|variations|versions|suggestions|choices|possibilities|captions|"
     r"modifications|requests|ways|examples)\b",
@@ -97,8 +97,8 @@ _NOTE = re.compile(
     r"(?:this|the) (?:captions?|descriptions?|requests?|texts?|modifications?|instructions?|"
     r"sentences?)\b|\(?\d{1,3} (?:words|characters)\b)|"
     rf"(?<=[.!?)\"”])\s+[(\[*_]{{0,3}}(?:{_REMARK}[*_]{{0,3}}[:：]|(?:{_OFFER})\b)|"
-    r"\s{0,4}[(\[][ \t]{0,4}(?:(?:word|character) count[ \t]*[:=]?[ \t]*)?\d{1,3}[ \t]*(?:words?|"
-    r"characters?)?[ \t]*[)\]]\s*\Z",
+    r"\s{0,4}[(\[][ \t]{0,4}(?:(?:word|character) count[ \t]*+[:=]?[ \t]*+)?\d{1,3}[ \t]*+(?:words?|"
+    r"characters?)?[ \t]*+[)\]]\s*\Z",
     re.IGNORECASE,
 )
 _NEXT_TURN = re.compile(
@@ -109,7 +109,7 @@ _NEXT_TURN = re.compile(
     re.IGNORECASE,
 )
 _SYMBOL = r"[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff\s]"  # emoji and the like
-_SYMBOLS = re.compile(rf"\A{_SYMBOL}+|{_SYMBOL}+\Z")
+_SYMBOLS = re.compile(rf"\A{_SYMBOL}+|(?<!{_SYMBOL}){_SYMBOL}+\Z")
 _QUOTES = "\"'`“”„‘’«»*"
 _ROUNDS = 6  # wrappings in one another
 
