@@ -13,11 +13,13 @@
 
 import argparse
 import json
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from jobs.job_runner import ray_session
 from tests.outside import answers, endpoints
 from tests.outside.everything import all_cases
 from tests.readme_cluster import NODES, copy_repository, run_pipeline, three_nodes
@@ -59,7 +61,8 @@ def read_answers() -> dict[str, Any]:
 
 def ask_endpoints(folder: Path) -> dict[str, Any]:
     """A run of the modify stage for every way in which a server answers."""
-    seen = endpoints.outcomes(folder)
+    with ray_session(sys.stdout):
+        seen = endpoints.outcomes(folder)
     stops, wrong = [], []
     for mode, expected in endpoints.EXPECTED.items():
         outcome = seen[mode]
