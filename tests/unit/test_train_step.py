@@ -89,8 +89,9 @@ def test_blocks_that_recompute_give_the_same_gradients(base_folder: Path) -> Non
 
 
 @pytest.mark.slow
-def test_compiled_blocks_give_the_same_gradients(tmp_path: Path) -> None:
+def test_compiled_blocks_give_the_same_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One block of each kind, as compiling takes its time; without dropout, whose numbers are others."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))  # /tmp's is everybody's
     one = {"num_hidden_layers": 1}
     base = save_base(tmp_path, vision=SMALL_VISION | one, qformer=SMALL_QFORMER | one)
     assert_same_gradients(base, {"compile": True}, training=False)
