@@ -89,7 +89,7 @@ def test_a_bomb_between_two_layers_is_bounded(depth: int) -> None:
 @pytest.mark.parametrize("header", ["gzip", "deflate", "utf-8", "gzip, gzip"])
 @pytest.mark.parametrize("content", [b"", b"x"])
 def test_members_are_counted_however_little_they_hold(header: str, content: bytes) -> None:
-    outer = gzip.compress if header == "gzip, gzip" else bytes
+    outer: Callable[[bytes], bytes] = gzip.compress if header == "gzip, gzip" else bytes
     member = gzip.compress(content)
     assert decoded(header, outer(member * MAX_MEMBERS), 1000) == content * MAX_MEMBERS
     for size in (1000, CAP):

@@ -46,14 +46,14 @@ def test_none_is_required_for_what_is_allowed_by_name() -> None:
 
 
 class Failing:
-    """Calls `work`, but for the first time, which raises OSError; `done` is set by the second."""
+    """Calls `work`, but for the call number `at`, which raises OSError; `done` is set by the others."""
 
-    def __init__(self, work: Callable) -> None:
-        self.work, self.calls, self.done = work, 0, threading.Event()
+    def __init__(self, work: Callable, at: int) -> None:
+        self.work, self.at, self.calls, self.done = work, at, 0, threading.Event()
 
     def __call__(self, *arguments: object) -> object:
         self.calls += 1
-        if self.calls == 1:
+        if self.calls == self.at:
             raise OSError("the store is away")
         result = self.work(*arguments)
         self.done.set()
@@ -76,33 +76,21 @@ def test_the_watch_goes_on_after_a_failure_of_the_store(
 ) -> None:
     monkeypatch.setattr(pipeline, "PRINT_EVERY_S", 0.01)
     stop, out = StopSign(stage.folder), io.StringIO()
-    put = threading.Event()
+    put = Failing(stop.put, at=1 if what == "put" else 0)
+    monkeypatch.setattr(stop, "put", put)
+    if what == "look":
+        monkeypatch.setattr(stage, "parts", Failing(stage.parts, at=2))  # after the look before the watch
+    elif what == "limit":
+        monkeypatch.setattr(stage, "read", Failing(stage.read, at=1))
     limit = FailureLimit("crawl", stage, 0.1, total=10)
     with pipeline._watched(limit, stop, Progress("crawl", out)):
-        with monkeypatch.context() as patch:
-            patch.setattr(stop, "put", Failing(stop.put) if what == "put" else _then(stop.put, put))
-            if what == "put":
-                put = stop.put.done
-            elif what == "look":
-                patch.setattr(stage, "parts", Failing(stage.parts))
-            else:
-                patch.setattr(stage, "read", Failing(stage.read))
-            assert put.wait(PATIENCE_S)
-        assert stop.is_put()
+        assert put.done.wait(PATIENCE_S) and stop.is_put()
     assert not stop.is_put() and out.getvalue().count("too many rows have failed") == 1
-
-
-def _then(work: Callable, done: threading.Event) -> Callable:
-    def both() -> None:
-        work()
-        done.set()
-
-    return both
 
 
 def test_a_sign_that_cannot_be_removed_hides_no_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = StopSign(stage.folder)
-    monkeypatch.setattr(stop, "remove", Failing(stop.remove))
+    monkeypatch.setattr(stop, "remove", Failing(stop.remove, at=1))
     limit = FailureLimit("crawl", stage, 1.0, total=10)
     with pytest.raises(ZeroDivisionError), pipeline._watched(limit, stop, Progress("crawl", io.StringIO())):
         raise ZeroDivisionError
