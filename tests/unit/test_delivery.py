@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
@@ -58,6 +58,7 @@ def numbered(count: int) -> list[Record]:
     return [("step", {"n": n}) for n in range(count)]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.lists(st.one_of(st.none(), st.sampled_from(OUTAGES)), max_size=40))
 def test_through_any_outages_each_record_arrives_once_and_in_order(count: int, faults: list[Any]):
     receiver = Receiver(faults)
