@@ -1,4 +1,4 @@
-"""Patterns that answers are searched with: four times the text is four times the time, whatever is left open in it."""
+"""Patterns that answers are searched with: four times the text takes four times the time, whatever is open in it."""
 
 import re
 import time
