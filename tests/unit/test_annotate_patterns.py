@@ -1,4 +1,4 @@
-"""Patterns that answers are searched with: four times the text takes four times the time, whatever is open in it."""
+"""Patterns that answers are searched with: four times the text takes four times as long, whatever it is."""
 
 import re
 import time
